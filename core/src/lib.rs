@@ -1,1 +1,6 @@
-//! placeholder
+//! The core of Backscroll.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+pub mod message;
+pub mod window;

@@ -5,6 +5,7 @@ pub mod change;
 pub mod directory;
 pub mod limits;
 pub mod message;
+pub mod simulate;
 pub mod timeline;
 mod varint;
 pub mod viewport;

@@ -1,2 +1,5 @@
-//! Integration tests of the core.
-#![allow(missing_docs)]
+//! Integration tests of the core: properties over whole histories.
+
+mod documents;
+mod hostile;
+mod store;

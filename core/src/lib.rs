@@ -3,6 +3,15 @@
 
 pub mod annotation;
 pub mod change;
+pub mod channel;
+pub mod client;
+pub mod directory;
+pub mod entropy;
 pub mod limits;
 pub mod message;
+pub mod segment;
+pub mod timeline;
+mod varint;
+pub mod viewport;
 pub mod window;
+pub mod wire;

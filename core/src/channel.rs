@@ -13,6 +13,7 @@
 //! *behind*: it is fetched again from where it stands. While a fetch is out the window's changes are
 //! kept, and those above the answer's seq applied to it.
 
+mod fetches;
 mod loaded;
 mod outbox;
 mod place;
@@ -22,7 +23,8 @@ mod unseen;
 
 pub use loaded::Problem;
 pub use outbox::{Push, SendState};
-pub use receive::{Answer, Arrival, ChannelError, Opened};
+pub use place::WritingTime;
+pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
 pub use rows::{Item, MessageRow, View};
 pub use unseen::{Unseen, UnseenRun};
 

@@ -26,7 +26,7 @@ mod views;
 
 pub use clock::Now;
 pub use connection::ConnectionState;
-pub use views::{Edge, ViewId};
+pub use views::{Edge, Follow, ViewId};
 
 use crate::channel::{Channel, Problem, WritingTime};
 use crate::entropy::Entropy;
@@ -134,6 +134,8 @@ enum SlotStage {
     Closed,
     Opening,
     Open,
+    /// The relay refused to open it on this connection.
+    Refused,
 }
 
 /// A client of one relay.
@@ -150,6 +152,8 @@ pub struct Client {
     /// The channels of pushes on their way, by reference.
     pushes: BTreeMap<u64, String>,
     channels: Vec<ChannelInfo>,
+    /// Pages of the list that is coming.
+    channels_coming: Vec<ChannelInfo>,
     frames: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     /// What `Event::Connection` told last.
@@ -174,6 +178,7 @@ impl Client {
             next_reference: 1,
             pushes: BTreeMap::new(),
             channels: Vec::new(),
+            channels_coming: Vec::new(),
             frames: VecDeque::new(),
             events: VecDeque::new(),
             told: (ConnectionState::Offline, 0),
@@ -202,7 +207,8 @@ impl Client {
     #[must_use]
     pub fn state(&self) -> ConnectionState {
         let synced = self.slots.values().all(|slot| {
-            slot.stage == SlotStage::Open && slot.expecting_until_ms.is_none()
+            slot.stage == SlotStage::Refused
+                || slot.stage == SlotStage::Open && slot.expecting_until_ms.is_none()
         });
         self.connection.state(synced)
     }
@@ -244,7 +250,8 @@ impl Client {
     /// Asks the relay for its list of channels; [`Event::Channels`] tells when it came.
     pub fn ask_channels(&mut self) {
         if self.connection.is_ready() {
-            self.frames.push_back(encode_client(&frames::ask_channels()));
+            self.channels_coming.clear();
+            self.frames.push_back(encode_client(&ClientFrame::Channels { after: None }));
         }
     }
 

@@ -364,6 +364,8 @@ impl Outbox {
                 self.forget_windows(window);
                 Refused::WindowFull(refused, window)
             }
+            // Erased meanwhile: written anew for the window as it is now.
+            "stale_generation" => Refused::Postponed(refused),
             "future_id" => {
                 self.set_stage(
                     refused,
@@ -409,6 +411,11 @@ impl Outbox {
                 self.set_stage(id, if known { Stage::Written } else { Stage::Relayed { seq: None } });
             }
         }
+    }
+
+    /// Whether a push is on its way.
+    pub(crate) fn is_pushing(&self, reference: u64) -> bool {
+        self.flight(reference).is_some()
     }
 
     fn flight(&self, reference: u64) -> Option<(u64, Flight)> {

@@ -10,7 +10,7 @@ use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::timeline::Timeline;
 use crate::window::Window;
-use crate::wire::Cursor;
+use crate::wire::{Cursor, WireError, decode_seqs, is_late};
 
 /// The answer to an `open`.
 #[derive(Clone, Debug)]
@@ -38,8 +38,30 @@ pub struct Arrival {
     pub doc: DocKind,
     /// The change chunk.
     pub chunk: Vec<u8>,
-    /// Whether each of its messages is late, in id order.
-    pub late: Vec<bool>,
+    /// Which of its messages are late, in ascending id order ([`is_late`]).
+    pub late: Vec<u8>,
+}
+
+/// A saved segment, and what the relay says of its messages.
+#[derive(Clone, Debug)]
+pub struct SavedAnswer {
+    /// What Automerge saved.
+    pub bytes: Vec<u8>,
+    /// The messages' seqs, newest id first ([`decode_seqs`]).
+    pub seqs: Vec<u8>,
+    /// Which of them are late, newest id first ([`is_late`]).
+    pub late: Vec<u8>,
+}
+
+/// A change after a saved segment, or after what this replica has.
+#[derive(Clone, Debug)]
+pub struct AnswerTail {
+    /// The seq of its first op.
+    pub seq: u64,
+    /// The change chunk.
+    pub chunk: Vec<u8>,
+    /// Which of its messages are late, in ascending id order ([`is_late`]).
+    pub late: Vec<u8>,
 }
 
 /// The answer to a fetch of one window.
@@ -49,18 +71,16 @@ pub struct Answer {
     pub window: Window,
     /// The seq up to which the answer goes; live changes above it are applied on top.
     pub as_of: u64,
-    /// The window's directory entry as of then.
-    pub entry: Entry,
+    /// The window's directory entry as of then; None if it holds nothing.
+    pub entry: Option<Entry>,
     /// A saved segment that replaces what this replica has of it.
-    pub messages: Option<Vec<u8>>,
+    pub messages: Option<SavedAnswer>,
     /// The changes after it, or after what this replica said it has.
-    pub message_tail: Vec<Vec<u8>>,
+    pub message_tail: Vec<AnswerTail>,
     /// Saved annotations that replace what this replica has of them.
     pub annotations: Option<Vec<u8>>,
     /// The changes after them.
     pub annotation_tail: Vec<Vec<u8>>,
-    /// Seq and lateness of the window's messages, in key order: newest first.
-    pub facts: Vec<(u64, bool)>,
 }
 
 /// Why something from the relay was not taken.
@@ -81,6 +101,9 @@ pub enum ChannelError {
     /// A chunk is not what the relay may pass on.
     #[error("a change of the relay is malformed")]
     Change(#[from] ChangeError),
+    /// Seqs of an answer are malformed.
+    #[error("the seqs of a window are malformed")]
+    Seqs(#[from] WireError),
     /// A document does not load, or does not take its tail.
     #[error("a window of the relay does not load")]
     Segment(#[from] SegmentError),
@@ -209,15 +232,14 @@ impl Channel {
         own: bool,
         now_ms: u64,
     ) -> Vec<(MessageId, Fact)> {
-        let ChangeBody::Messages(ops) = &view.body else {
+        if arrival.doc == DocKind::Annotations {
             self.changed.edited = true;
             return Vec::new();
-        };
-        let mut ids: Vec<_> = ops.iter().map(|op| op.id).collect();
-        ids.sort_unstable();
+        }
+        let ids = ids_of(view);
         let mut facts = Vec::with_capacity(ids.len());
         for (seq, (at, id)) in (arrival.seq..).zip(ids.into_iter().enumerate()) {
-            let late = arrival.late.get(at).copied().unwrap_or(false);
+            let late = is_late(&arrival.late, at);
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
             if late && !own {
@@ -294,27 +316,47 @@ impl Channel {
         let window = answer.window;
         self.flush();
         let kept = self.fetching.remove(&window).unwrap_or_default();
+        let Some(entry) = answer.entry else {
+            // The relay has nothing of a window that its directory listed: nothing to show.
+            return self.answer_failed(window, ChannelError::Mismatch(window));
+        };
         let before = self.windows.remove(&window);
         let ids_before: Vec<_> = before.iter().flat_map(Loaded::ids).collect();
-        let loaded = match load(before, &answer) {
-            Ok(loaded) => loaded,
+        match load(before, &answer, &entry) {
+            Ok(loaded) => self.windows.insert(window, loaded),
             Err(error) => {
                 // What was loaded may have taken part of the answer: back to a hole.
-                self.damaged.insert(window);
                 self.forget(window, &ids_before);
-                let text = error.to_string();
-                self.problems.push(Problem { window, hash: None, text });
-                return Err(error);
+                return self.answer_failed(window, error);
             }
         };
-        self.windows.insert(window, loaded);
         self.show(window);
-        self.take_entry(window, answer.entry);
+        self.take_entry(window, entry);
         for arrived in kept.into_iter().filter(|arrived| arrived.last_seq > answer.as_of) {
             self.keep(window, arrived);
         }
         self.changed.loaded = true;
         Ok(())
+    }
+
+    fn answer_failed(&mut self, window: Window, error: ChannelError) -> Result<(), ChannelError> {
+        self.damaged.insert(window);
+        self.problems.push(Problem { window, hash: None, text: error.to_string() });
+        Err(error)
+    }
+
+    /// Takes over entries that changed by an erasure: what is loaded of an older generation goes.
+    pub fn replace_entries(&mut self, entries: &Directory) {
+        self.flush();
+        self.directory.merge(entries);
+        for (window, entry) in entries.iter() {
+            let void = |loaded: &Loaded| loaded.generation < entry.generation;
+            if self.windows.get(&window).is_some_and(void) {
+                self.unload(window);
+            }
+            self.refresh_hole(window);
+        }
+        self.changed.edited = true;
     }
 
     /// Puts a window's messages in the place of its hole.
@@ -400,27 +442,43 @@ impl Channel {
 }
 
 /// Loads an answer on its own or on top of what is there, and checks it against its entry.
-fn load(before: Option<Loaded>, answer: &Answer) -> Result<Loaded, ChannelError> {
+fn load(before: Option<Loaded>, answer: &Answer, entry: &Entry) -> Result<Loaded, ChannelError> {
     let window = answer.window;
     let mut loaded = match before {
-        Some(before) if before.generation == answer.entry.generation => before,
-        _ => Loaded::empty(window, answer.entry.generation),
+        Some(before) if before.generation == entry.generation => before,
+        _ => Loaded::empty(window, entry.generation),
     };
-    if let Some(bytes) = &answer.messages {
-        loaded.load(DocKind::Messages, bytes)?;
+    if let Some(saved) = &answer.messages {
+        loaded.load(DocKind::Messages, &saved.bytes)?;
+        let ids = loaded.ids_in_document();
+        let seqs = decode_seqs(&saved.seqs, ids.len())?;
+        for (at, (id, seq)) in ids.into_iter().zip(seqs).enumerate() {
+            loaded.note(id, Fact { seq, late: is_late(&saved.late, at), arrived_ms: None });
+        }
     }
-    loaded.apply(DocKind::Messages, &answer.message_tail)?;
+    let chunks: Vec<_> = answer.message_tail.iter().map(|tail| &tail.chunk).collect();
+    loaded.apply(DocKind::Messages, &chunks)?;
+    for tail in &answer.message_tail {
+        let view = ChangeView::read(&tail.chunk, window, DocKind::Messages)?;
+        for (seq, (at, id)) in (tail.seq..).zip(ids_of(&view).into_iter().enumerate()) {
+            loaded.note(id, Fact { seq, late: is_late(&tail.late, at), arrived_ms: None });
+        }
+    }
     if let Some(bytes) = &answer.annotations {
         loaded.load(DocKind::Annotations, bytes)?;
     }
     loaded.apply(DocKind::Annotations, &answer.annotation_tail)?;
-    let ids = loaded.ids_in_document();
-    if !loaded.matches(&answer.entry) || ids.len() != answer.facts.len() {
+    if !loaded.matches(entry) {
         return Err(ChannelError::Mismatch(window));
     }
-    for (id, (seq, late)) in ids.into_iter().zip(&answer.facts) {
-        loaded.note(id, Fact { seq: *seq, late: *late, arrived_ms: None });
-    }
-    loaded.set_marks(&answer.entry);
+    loaded.set_marks(entry);
     Ok(loaded)
+}
+
+/// The messages of a change, in ascending id order: the order of their seqs.
+fn ids_of(view: &ChangeView) -> Vec<MessageId> {
+    let ChangeBody::Messages(ops) = &view.body else { return Vec::new() };
+    let mut ids: Vec<_> = ops.iter().map(|op| op.id).collect();
+    ids.sort_unstable();
+    ids
 }

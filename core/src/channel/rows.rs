@@ -1,7 +1,7 @@
 //! The rows a reader sees: messages, and placeholders for what is not loaded.
 
 use super::outbox::SendState;
-use super::{Channel, key_of};
+use super::Channel;
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
@@ -90,7 +90,8 @@ impl Channel {
         self.clock += 1;
         let span = self.span_of(&rows);
         let behind = self.touch(span.as_ref());
-        let needed: Vec<_> = behind.into_iter().chain(rows.needed.iter().filter_map(window_of));
+        let missing = rows.needed.iter().filter_map(window_of);
+        let needed: Vec<_> = behind.into_iter().chain(missing).collect();
         let items = rows.items.iter().zip(rows.start..).map(|(row, index)| self.item(row, index));
         Ok(View {
             start: rows.start,
@@ -188,38 +189,6 @@ impl Channel {
     pub fn get(&self, id: MessageId) -> Option<MessageRow> {
         let holder = self.timeline.get(id.as_u128())?;
         self.message(id, holder)
-    }
-
-    /// Notes that a window was asked for, and says what this replica has of it: the seqs up to which
-    /// it has the segment and the annotations, 0 for nothing.
-    pub fn fetch_started(&mut self, window: Window) -> (u64, u64) {
-        self.flush();
-        self.fetching.entry(window).or_default();
-        let generation = self.directory.get(window).map(|entry| entry.generation);
-        let loaded = self.windows.get(&window).filter(|l| Some(l.generation) == generation);
-        loaded.map_or((0, 0), super::loaded::Loaded::seqs)
-    }
-
-    /// Whether a fetch of the window is out.
-    #[must_use]
-    pub fn is_fetching(&self, window: Window) -> bool {
-        self.fetching.contains_key(&window)
-    }
-
-    /// Number of windows asked for and not answered.
-    #[must_use]
-    pub fn fetching_len(&self) -> usize {
-        self.fetching.len()
-    }
-
-    /// Gives a fetch up: its answer is not coming. What was kept for it leaves the window behind, so
-    /// that the next view asks for it again.
-    pub fn fetch_failed(&mut self, window: Window) {
-        self.fetching.remove(&window);
-        if !self.windows.contains_key(&window) && self.timeline.holes().get(key_of(window)).is_none()
-        {
-            self.refresh_hole(window);
-        }
     }
 }
 

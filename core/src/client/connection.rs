@@ -2,7 +2,9 @@
 
 use super::{Client, Event, Now, SlotStage};
 use crate::limits::{FETCH_WINDOWS_MAX, PUSH_CHUNKS_MAX};
-use crate::wire::{Assembler, ClientFrame, PROTOCOL_VERSION, encode_client};
+use crate::wire::{
+    Assembler, ClientFrame, CloseCode, PROTOCOL_VERSION, Token, WireLimits, encode_client,
+};
 
 /// The longest delays before the first attempts to reconnect, in ms; later ones have the last. The
 /// delay is drawn uniformly below (full jitter), so that clients of a restarted relay spread.
@@ -74,6 +76,11 @@ impl Connection {
         }
     }
 
+    /// Whether frames may come.
+    pub(super) const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Greeting | Phase::Ready)
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
     }
@@ -119,15 +126,27 @@ impl Client {
         self.connection.assembler = Assembler::new();
         self.frames.clear();
         let hello =
-            ClientFrame::Hello { version: PROTOCOL_VERSION, user: self.options.user.clone(), token };
+            ClientFrame::Hello { version: PROTOCOL_VERSION, user: self.options.user.clone(), token: token.map(Token) };
         self.frames.push_back(encode_client(&hello));
         self.settle(now);
     }
 
-    /// The connection is closed, or could not be opened: tries again after a while.
-    pub fn handle_closed(&mut self, now: Now) {
-        if self.connection.phase != Phase::Stopped {
-            self.lose(now);
+    /// The connection is closed, or could not be opened: tries again after a while, unless the
+    /// WebSocket's close code says that it would be in vain.
+    pub fn handle_closed(&mut self, close_code: Option<u16>, now: Now) {
+        if matches!(self.connection.phase, Phase::Stopped | Phase::Waiting { .. }) {
+            return;
+        }
+        self.lose(now);
+        if let Some(number) = close_code.filter(|number| CloseCode::is_terminal(*number)) {
+            self.connection.phase = Phase::Stopped;
+            let code = match CloseCode::from_u16(number) {
+                Some(CloseCode::Unauthorized) => "unauthorized",
+                Some(CloseCode::Version) => "version",
+                _ => "bad_protocol",
+            };
+            let text = "the relay closed the connection for good".to_owned();
+            self.events.push_back(Event::Error { code: code.to_owned(), text });
         }
         self.settle(now);
     }
@@ -176,12 +195,15 @@ impl Client {
     }
 
     /// The relay answered `hello`.
-    pub(super) fn welcomed(&mut self, server_time_ms: u64, now: Now) {
+    pub(super) fn welcomed(&mut self, server_time_ms: u64, limits: &WireLimits, now: Now) {
         if self.connection.phase != Phase::Greeting {
             return self.disconnect("unexpected", now);
         }
         self.connection.phase = Phase::Ready;
         self.clock.set(server_time_ms, now);
+        let within = |limit: u32, own: usize| usize::try_from(limit).unwrap_or(own).clamp(1, own);
+        self.connection.push_chunks_max = within(limits.push_chunks, PUSH_CHUNKS_MAX);
+        self.connection.fetch_windows_max = within(limits.fetch_windows, FETCH_WINDOWS_MAX);
         self.open_all(now);
         self.ask_channels();
     }
@@ -201,7 +223,7 @@ impl Client {
                 continue;
             }
             slot.stage = SlotStage::Opening;
-            let cursor = slot.replica.head().cloned();
+            let cursor = slot.replica.head().copied();
             // Views that outlive a reconnect ask for what they need themselves.
             let newest = if cursor.is_none() { self.options.newest } else { 0 };
             let open = ClientFrame::Open { channel: name.clone(), cursor, newest };

@@ -2,7 +2,7 @@
 
 use super::{Client, Now, SlotStage};
 use crate::viewport::{At, Query};
-use crate::wire::{ClientFrame, Have, encode_client};
+use crate::wire::{ClientFrame, encode_client};
 
 /// Windows on their way at a time: enough to fill a connection, few enough that the view of the
 /// moment does not wait for those of the moments before.
@@ -39,10 +39,7 @@ impl Client {
             if windows.is_empty() {
                 continue;
             }
-            let have = |window| {
-                let (messages_seq, annotations_seq) = slot.replica.fetch_started(window);
-                Have { window, messages_seq, annotations_seq }
-            };
+            let have = |window| slot.replica.fetch_started(window);
             let windows = windows.into_iter().map(have).collect();
             let (reference, channel) = (self.next_reference, view.channel.clone());
             self.next_reference += 1;

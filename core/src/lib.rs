@@ -1,4 +1,4 @@
-//! The core of Backscroll.
+//! A message channel as Automerge documents, without I/O, clock or randomness.
 #![forbid(unsafe_code)]
 
 pub mod annotation;

@@ -205,7 +205,7 @@ impl Loaded {
 
     /// The messages of the document itself, newest first.
     pub(crate) fn ids_in_document(&self) -> Vec<MessageId> {
-        self.messages.ids_descending().collect()
+        self.messages.ids_descending()
     }
 
     pub(crate) fn content(&self, id: MessageId) -> Option<Content> {

@@ -1,11 +1,10 @@
 //! What the relay says: frames taken apart and handed to where they belong.
 
 use super::{Client, Event, Now, Slot, SlotStage};
-use crate::change::DocKind;
 use crate::channel::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer, UnseenRun};
 use crate::directory::Directory;
 use crate::wire::{ChannelInfo, ClientFrame, Code, Cursor, LateRun, RelayFrame, SavedDoc, Tail};
-use crate::wire::{encode_client, is_late};
+use crate::wire::encode_client;
 
 /// The bytes are no frame.
 const BAD_FRAME: &str = "bad_frame";

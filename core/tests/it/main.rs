@@ -1,0 +1,2 @@
+//! Integration tests of the core.
+#![allow(missing_docs)]

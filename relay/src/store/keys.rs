@@ -73,6 +73,12 @@ pub fn head(channel: ChannelId) -> Vec<u8> {
     joined(&[HEAD_PREFIX, &channel.to_be_bytes()])
 }
 
+/// Every key there can be.
+#[must_use]
+pub fn everything() -> KeyRange {
+    prefixed(Vec::new())
+}
+
 /// Everything of a channel in a family whose keys start with its number.
 #[must_use]
 pub fn channel(channel: ChannelId) -> KeyRange {
@@ -234,6 +240,13 @@ pub fn annotation(
 #[must_use]
 pub fn annotation_ops(channel: ChannelId, window: Window, key: &str) -> KeyRange {
     prefixed(joined(&[&window_key(channel, window), key.as_bytes(), &[0]]))
+}
+
+/// Counter and actor at the end of a key of the annotations.
+#[must_use]
+pub fn op_of(key: &[u8]) -> Option<(u64, ActorId16)> {
+    let (rest, actor) = key.split_last_chunk()?;
+    Some((seq_of(rest)?, ActorId16(*actor)))
 }
 
 /// All annotation ops of a window.

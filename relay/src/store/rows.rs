@@ -2,7 +2,11 @@
 //!
 //! Integers are LEB128 unless a comment says otherwise; lengths come before what they measure.
 
+mod annotations;
 mod bytes;
+
+pub use annotations::AnnotationRow;
+pub use bytes::Take;
 
 use super::StoreError;
 use super::keys::doc_byte;
@@ -11,7 +15,10 @@ use backscroll_core::change::{ActorState, ChangeHash, DocKind};
 use backscroll_core::directory::{DocMark, Entry};
 use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
-use bytes::{Take, put_bytes, put_number};
+use annotations::{put_annotations, take_annotations};
+use backscroll_core::annotation::Annotations;
+use backscroll_core::wire::LateRun;
+use bytes::{put_bytes, put_number};
 
 /// The state of a channel: one row, read and written with every change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,9 +46,9 @@ pub struct LogRow {
     pub hash: ChangeHash,
     /// Its ops: it takes as many seqs.
     pub ops: u64,
-    /// Who brought it; empty is the relay.
+    /// Whose actor wrote it; empty is the relay.
     pub user: String,
-    /// Late bits of its messages in id order, least significant bit first; empty if none is late.
+    /// Late bits of its messages in id order ([`backscroll_core::wire::is_late`]).
     pub late: Vec<u8>,
     /// The chunk.
     pub chunk: Vec<u8>,
@@ -90,7 +97,7 @@ pub struct ActorRow {
 }
 
 /// A message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IndexRow {
     /// Its seq.
     pub seq: u64,
@@ -100,8 +107,8 @@ pub struct IndexRow {
     pub level: u8,
     /// What its sender wrote: the bytes of the document.
     pub body: Vec<u8>,
-    /// Edit, deletion and reactions, as [`crate::index`] writes them; empty if none.
-    pub annotations: Vec<u8>,
+    /// Edit, deletion and reactions.
+    pub annotations: Annotations,
 }
 
 /// A message's place in its window.
@@ -140,8 +147,8 @@ pub struct ReadRow {
     pub seq: u64,
     /// Everything up to this seq has been delivered.
     pub delivered: u64,
-    /// Late runs not yet seen: first id, last id, count.
-    pub unseen_late: Vec<(MessageId, MessageId, u32)>,
+    /// Late messages not yet had in view.
+    pub unseen_late: Vec<LateRun>,
 }
 
 impl LogRow {
@@ -149,12 +156,6 @@ impl LogRow {
     #[must_use]
     pub const fn last_seq(&self, first_seq: u64) -> u64 {
         first_seq + self.ops.saturating_sub(1)
-    }
-
-    /// Whether the message at `position`, in id order, is late.
-    #[must_use]
-    pub fn is_late(&self, position: usize) -> bool {
-        self.late.get(position / 8).is_some_and(|byte| byte >> (position % 8) & 1 == 1)
     }
 }
 
@@ -405,11 +406,11 @@ impl Row for IndexRow {
     const FAMILY: Family = Family::Index;
 
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16 + self.body.len() + self.annotations.len());
+        let mut out = Vec::with_capacity(16 + self.body.len());
         put_seq(&mut out, self.seq, self.late);
         out.push(self.level);
         put_bytes(&mut out, &self.body);
-        put_bytes(&mut out, &self.annotations);
+        put_annotations(&mut out, &self.annotations);
         out
     }
 
@@ -417,7 +418,7 @@ impl Row for IndexRow {
         let (seq, late) = take_seq(take)?;
         let level = take.byte()?;
         let body = take.bytes()?.to_vec();
-        Some(Self { seq, late, level, body, annotations: take.bytes()?.to_vec() })
+        Some(Self { seq, late, level, body, annotations: take_annotations(take)? })
     }
 }
 
@@ -474,10 +475,10 @@ impl Row for ReadRow {
         put_maybe_id(&mut out, self.read);
         put_number(&mut out, self.seq);
         put_number(&mut out, self.delivered);
-        for (first, last, count) in &self.unseen_late {
-            out.extend(first.to_bytes());
-            out.extend(last.to_bytes());
-            put_number(&mut out, u64::from(*count));
+        for run in &self.unseen_late {
+            out.extend(run.first.to_bytes());
+            out.extend(run.last.to_bytes());
+            put_number(&mut out, u64::from(run.count));
         }
         out
     }
@@ -486,7 +487,8 @@ impl Row for ReadRow {
         let (read, seq, delivered) = (take_maybe_id(take)?, take.number()?, take.number()?);
         let mut unseen_late = Vec::new();
         while !take.is_at_end() {
-            unseen_late.push((take_id(take)?, take_id(take)?, take_small(take)?));
+            let (first, last) = (take_id(take)?, take_id(take)?);
+            unseen_late.push(LateRun { first, last, count: take_small(take)? });
         }
         Some(Self { read, seq, delivered, unseen_late })
     }

@@ -1,6 +1,8 @@
 //! The core of Backscroll.
 #![forbid(unsafe_code)]
 
+pub mod annotation;
+pub mod change;
 pub mod limits;
 pub mod message;
 pub mod window;

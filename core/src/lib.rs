@@ -5,4 +5,5 @@ pub mod annotation;
 pub mod change;
 pub mod limits;
 pub mod message;
+pub mod timeline;
 pub mod window;

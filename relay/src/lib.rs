@@ -1,8 +1,10 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
-//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`].
+//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
+//! [`check`].
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod commit;
 pub mod compact;
 pub mod engine;

@@ -1,8 +1,11 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
-//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`].
+//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`],
+//! [`bulk`], [`check`].
 #![forbid(unsafe_code)]
 
+pub mod bulk;
+pub mod check;
 pub mod commit;
 pub mod index;
 pub mod limits;

@@ -1,9 +1,10 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
 //! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
-//! [`check`].
+//! [`bulk`], [`check`].
 #![forbid(unsafe_code)]
 
+pub mod bulk;
 pub mod check;
 pub mod commit;
 pub mod compact;

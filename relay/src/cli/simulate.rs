@@ -7,11 +7,10 @@ use super::progress::{Progress, Unit};
 use super::row::Row;
 use super::{Failure, Outcome, output};
 use backscroll_core::message;
-use backscroll_core::simulate::Plan;
+use backscroll_core::simulate::{Arrival, Arrivals, Chunk, Plan};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// Messages written to a file if nothing else is said.
 const FILE_COUNT: u64 = 10_000;
@@ -42,7 +41,7 @@ pub(crate) struct SimulateArguments {
     #[arg(long, value_name = "PERCENT", default_value_t = 3.0, value_parser = percentage)]
     late: f64,
     /// After every EVERY messages, SIZE consecutive ones that are arbitrarily late
-    #[arg(long, value_name = "EVERY:SIZE")]
+    #[arg(long, value_name = "EVERY:SIZE", value_parser = chunk)]
     chunk: Option<Chunk>,
     /// Messages per second
     #[arg(long, value_name = "PER_SECOND", default_value_t = 1.0, value_parser = positive)]
@@ -50,17 +49,10 @@ pub(crate) struct SimulateArguments {
     /// Equal seeds make equal messages
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Sent time of the last message in ms [default: 2025-01-01T00:00Z to a file, the clock to a
-    /// relay]
+    /// Sent time of the last message in ms [default: 2025-01-01T00:00Z to a file; to a relay,
+    /// messages are sent as they are written]
     #[arg(long, value_name = "MS")]
     until: Option<u64>,
-}
-
-/// `EVERY:SIZE`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Chunk {
-    every: u64,
-    size: u64,
 }
 
 /// Why a text is no chunk rule.
@@ -68,14 +60,10 @@ struct Chunk {
 #[error("write EVERY:SIZE, both at least 1")]
 struct ChunkError;
 
-impl FromStr for Chunk {
-    type Err = ChunkError;
-
-    fn from_str(text: &str) -> Result<Self, ChunkError> {
-        let (every, size) = text.split_once(':').ok_or(ChunkError)?;
-        let number = |text: &str| text.parse().ok().filter(|n| *n > 0).ok_or(ChunkError);
-        Ok(Self { every: number(every)?, size: number(size)? })
-    }
+fn chunk(text: &str) -> Result<Chunk, ChunkError> {
+    let (every, size) = text.split_once(':').ok_or(ChunkError)?;
+    let number = |text: &str| text.parse().ok().filter(|n| *n > 0).ok_or(ChunkError);
+    Ok(Chunk { every: number(every)?, size: number(size)? })
 }
 
 /// Why a text is no number that is meant.
@@ -119,46 +107,47 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<Outcome, Failure> {
 }
 
 impl SimulateArguments {
-    fn plan(&self, count: Option<u64>, until_ms: u64) -> Plan {
+    fn plan(&self) -> Plan {
         Plan {
-            channel: self.channel.clone(),
-            count,
             late_percent: self.late,
-            chunk: self.chunk.map(|chunk| (chunk.every, chunk.size)),
+            chunk: self.chunk,
             seed: self.seed,
             rate_per_second: self.rate,
-            until_ms,
         }
     }
 }
 
 fn to_file(file: &Path, arguments: &SimulateArguments) -> Result<Outcome, Failure> {
     let count = arguments.count.unwrap_or(FILE_COUNT);
-    let plan = arguments.plan(Some(count), arguments.until.unwrap_or(FILE_UNTIL_MS));
+    let until_ms = arguments.until.unwrap_or(FILE_UNTIL_MS);
+    let arrivals = Arrivals::new(&arguments.plan(), count, until_ms)?;
+    let progress = Progress::new("simulating", Some(count), Unit::Messages);
     if file == Path::new("-") {
-        write_rows(plan, output::results())?;
-        return Ok(Outcome::Clean);
+        write_rows(&arguments.channel, arrivals, output::results(), &progress)?;
+    } else {
+        let failed = |source| SimulateError::Write { file: file.to_owned(), source };
+        let out = BufWriter::with_capacity(1 << 16, File::create(file).map_err(failed)?);
+        write_rows(&arguments.channel, arrivals, out, &progress).map_err(failed)?;
     }
-    let failed = |source| SimulateError::Write { file: file.to_owned(), source };
-    let out = File::create(file).map_err(failed)?;
-    write_rows(plan, BufWriter::with_capacity(1 << 16, out)).map_err(failed)?;
+    progress.finish();
     Ok(Outcome::Clean)
 }
 
-fn write_rows(plan: Plan, mut out: impl Write) -> io::Result<()> {
-    let channel = plan.channel.clone();
-    let progress = Progress::new("simulating", plan.count, Unit::Messages);
+fn write_rows(
+    channel: &str,
+    arrivals: Arrivals,
+    mut out: impl Write,
+    progress: &Progress,
+) -> io::Result<()> {
     let mut written = 0;
-    for arrival in plan.arrivals() {
-        Row::written(&channel, arrival.message.id, &arrival.message.content).write(&mut out)?;
+    for Arrival { message, .. } in arrivals {
+        Row::written(channel, message.id, &message.content).write(&mut out)?;
         written += 1;
         if written % PROGRESS_EVERY == 0 {
             progress.set(written);
         }
     }
-    out.flush()?;
-    progress.finish();
-    Ok(())
+    out.flush()
 }
 
 #[cfg(test)]
@@ -167,9 +156,9 @@ mod tests {
 
     #[test]
     fn chunk_rules_and_numbers_are_checked() {
-        assert_eq!("5:3".parse::<Chunk>().unwrap(), Chunk { every: 5, size: 3 });
+        assert_eq!(chunk("5:3").unwrap(), Chunk { every: 5, size: 3 });
         for text in ["", "5", "5:", ":3", "0:3", "5:0", "5:3:1", "-5:3"] {
-            assert!(text.parse::<Chunk>().is_err(), "{text}");
+            assert!(chunk(text).is_err(), "{text}");
         }
         assert!(percentage("100.5").is_err() && percentage("NaN").is_err());
         assert!(positive("0").is_err() && positive("inf").is_err());

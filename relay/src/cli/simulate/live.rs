@@ -4,15 +4,14 @@
 use super::super::connect::{self, ConnectError, Connection, RelayUrl};
 use super::super::progress::{Progress, Unit};
 use super::super::{Failure, Outcome, output};
-use super::SimulateArguments;
-use backscroll_core::message::{Message, MessageId};
-use backscroll_core::simulate::Arrivals;
+use super::{FILE_COUNT, SimulateArguments};
+use backscroll_core::message::Message;
+use backscroll_core::simulate::{Arrivals, Live, PlanError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Messages sent and not acknowledged: enough for full speed, little to send again.
 const IN_FLIGHT_MAX: usize = 2_048;
@@ -25,51 +24,64 @@ const LAST_ACKS: Duration = Duration::from_secs(5);
 
 /// Sends until all are acknowledged, or Ctrl-C.
 pub(super) fn run(relay: &RelayUrl, arguments: &SimulateArguments) -> Result<Outcome, Failure> {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let now_ms = u64::try_from(now_ms)?;
-    let plan = arguments.plan(arguments.count, arguments.until.unwrap_or(now_ms));
-    let mut arrivals = plan.arrivals().peekable();
-    let first_ms = arrivals.peek().map_or(now_ms, |arrival| arrival.message.id.time_ms());
-    let shift_ms =
-        if arguments.until.is_some() { 0 } else { i128::from(now_ms) - i128::from(first_ms) };
     let sender = Sender {
         channel: arguments.channel.clone(),
-        clock: Clock {
-            first_ms,
-            newest_ms: first_ms,
-            shift_ms,
-            started: std::time::Instant::now(),
-        },
-        arrivals,
+        source: Source::new(arguments)?,
+        due: Instant::now(),
         in_flight: BTreeMap::new(),
         tally: Tally::default(),
         progress: Progress::new("sending", arguments.count, Unit::Messages),
-        stopping: false,
+        started: Instant::now(),
+        stopped: false,
     };
     connect::block_on(async { sender.run(relay, &mut signal(SignalKind::interrupt())?).await })?
 }
 
-/// Maps the plan's times to this machine's: a message is due when the newest before it is.
+/// Where messages come from.
 #[derive(Debug)]
-struct Clock {
-    first_ms: u64,
-    newest_ms: u64,
-    shift_ms: i128,
-    started: std::time::Instant,
+enum Source {
+    /// Written as they are sent; so many more, or without end.
+    Live { live: Live, left: Option<u64> },
+    /// Written until a given instant, sent at an even pace.
+    Past { arrivals: Arrivals, pause: Duration },
 }
 
-impl Clock {
-    /// When a message of `time_ms` is due: at once if it is a late one.
-    fn due(&self, time_ms: u64) -> Instant {
-        let after = self.newest_ms.max(time_ms).saturating_sub(self.first_ms);
-        Instant::from_std(self.started + Duration::from_millis(after))
+impl Source {
+    fn new(arguments: &SimulateArguments) -> Result<Self, PlanError> {
+        let plan = arguments.plan();
+        let Some(until_ms) = arguments.until else {
+            return Ok(Self::Live { live: Live::new(&plan)?, left: arguments.count });
+        };
+        let count = arguments.count.unwrap_or(FILE_COUNT);
+        let pause = Duration::from_secs_f64(1.0 / plan.rate_per_second.max(1e-6));
+        Ok(Self::Past { arrivals: Arrivals::new(&plan, count, until_ms)?, pause })
     }
 
-    /// The id under which a message of the plan is sent.
-    fn id(&mut self, id: MessageId) -> MessageId {
-        self.newest_ms = self.newest_ms.max(id.time_ms());
-        let shifted = i128::from(id.time_ms()) + self.shift_ms;
-        MessageId::from_parts(u64::try_from(shifted).unwrap_or_default(), id.tail())
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Live { left, .. } => *left == Some(0),
+            Self::Past { arrivals, .. } => arrivals.size_hint().1 == Some(0),
+        }
+    }
+
+    /// How long to wait before the next message.
+    fn pause(&mut self) -> Duration {
+        match self {
+            Self::Live { live, .. } => Duration::from_micros(live.pause_us()),
+            Self::Past { pause, .. } => *pause,
+        }
+    }
+
+    fn next(&mut self) -> Option<Message> {
+        match self {
+            Self::Live { left: Some(0), .. } => None,
+            Self::Live { live, left } => {
+                *left = left.map(|left| left - 1);
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Some(live.next(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)).message)
+            }
+            Self::Past { arrivals, .. } => arrivals.next().map(|arrival| arrival.message),
+        }
     }
 }
 
@@ -83,14 +95,16 @@ struct Tally {
 
 struct Sender {
     channel: String,
-    clock: Clock,
-    arrivals: Peekable<Arrivals>,
+    source: Source,
+    /// When the next message is to be sent.
+    due: Instant,
     /// Commands sent and not answered, by their ref.
     in_flight: BTreeMap<u64, String>,
     tally: Tally,
     progress: Progress,
-    /// Ctrl-C: nothing new is sent.
-    stopping: bool,
+    started: Instant,
+    /// Nothing new is sent.
+    stopped: bool,
 }
 
 impl Sender {
@@ -123,59 +137,38 @@ impl Sender {
         connection.flush().await?;
         let mut patience: Option<Instant> = None;
         loop {
-            let due = self.next_due();
-            if due.is_none() && self.in_flight.is_empty() {
+            let over = self.stopped || self.source.is_over();
+            if over && self.in_flight.is_empty() {
                 return Ok(());
             }
-            let wake = due.or(patience).unwrap_or_else(Instant::now);
-            let may_send = due.is_some() && self.in_flight.len() < IN_FLIGHT_MAX;
+            let may_send = !over && self.in_flight.len() < IN_FLIGHT_MAX;
+            let gives_up = patience.unwrap_or(self.due);
             tokio::select! {
                 event = connection.next() => self.take(&event?),
-                () = tokio::time::sleep_until(wake), if may_send => self.send_due(connection).await?,
-                () = tokio::time::sleep_until(wake), if patience.is_some() => return Ok(()),
-                _ = stop.recv(), if !self.stopping => {
-                    self.stopping = true;
+                () = sleep_until(self.due), if may_send => self.send_due(connection).await?,
+                () = sleep_until(gives_up), if patience.is_some() => return Ok(()),
+                _ = stop.recv(), if patience.is_none() => {
+                    self.stopped = true;
                     patience = Some(Instant::now() + LAST_ACKS);
                 }
             }
         }
     }
 
-    fn next_due(&mut self) -> Option<Instant> {
-        if self.stopping {
-            return None;
-        }
-        self.arrivals.peek().map(|arrival| self.clock.due(arrival.message.id.time_ms()))
-    }
-
     /// Sends what is due, up to a burst.
     async fn send_due(&mut self, connection: &mut Connection) -> Result<(), ConnectError> {
         for _ in 0..BURST_MAX {
-            let is_due = self.next_due().is_some_and(|due| due <= Instant::now());
-            if !is_due || self.in_flight.len() >= IN_FLIGHT_MAX {
+            if self.due > Instant::now() || self.in_flight.len() >= IN_FLIGHT_MAX {
                 break;
             }
-            let Some(arrival) = self.arrivals.next() else { break };
+            let Some(message) = self.source.next() else { break };
+            self.due += self.source.pause();
             self.tally.sent += 1;
-            let command = self.command(self.tally.sent, arrival.message);
+            let command = command(&self.channel, self.tally.sent, message);
             self.in_flight.insert(self.tally.sent, command.clone());
             connection.feed(command).await?;
         }
         connection.flush().await
-    }
-
-    fn command(&mut self, reference: u64, message: Message) -> String {
-        let Message { id, content } = message;
-        let id = self.clock.id(id);
-        let mut command = json!(content);
-        if let Some(fields) = command.as_object_mut() {
-            fields.insert("command".to_owned(), Value::from("send"));
-            fields.insert("channel".to_owned(), Value::from(self.channel.as_str()));
-            fields.insert("id".to_owned(), Value::from(id.to_string()));
-            fields.insert("sent_at".to_owned(), Value::from(id.time_ms()));
-            fields.insert("ref".to_owned(), Value::from(reference.to_string()));
-        }
-        command.to_string()
     }
 
     /// Takes an answer; other events are not ours.
@@ -201,7 +194,7 @@ impl Sender {
     fn summary(&self) -> Result<Outcome, Failure> {
         let Tally { acknowledged, duplicates, refused, .. } = self.tally;
         let open = self.in_flight.len();
-        let seconds = self.clock.started.elapsed().as_secs_f64();
+        let seconds = self.started.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = acknowledged as f64 / seconds.max(0.001);
         output::line(&format!(
@@ -210,4 +203,16 @@ impl Sender {
         ))?;
         Ok(if refused == 0 && open == 0 { Outcome::Clean } else { Outcome::Flawed })
     }
+}
+
+fn command(channel: &str, reference: u64, Message { id, content }: Message) -> String {
+    let mut command = json!(content);
+    if let Some(fields) = command.as_object_mut() {
+        fields.insert("command".to_owned(), Value::from("send"));
+        fields.insert("channel".to_owned(), Value::from(channel));
+        fields.insert("id".to_owned(), Value::from(id.to_string()));
+        fields.insert("sent_at".to_owned(), Value::from(id.time_ms()));
+        fields.insert("ref".to_owned(), Value::from(reference.to_string()));
+    }
+    command.to_string()
 }

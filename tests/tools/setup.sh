@@ -71,7 +71,7 @@ if [[ $goal != relay ]]; then
 fi
 if [[ $goal == test ]]; then
   must "cargo-deny" cargo_tool cargo-deny 0.20.2
-  folders+=(tests/browser)
+  folders+=(tests/interop tests/browser)
 fi
 rm -rf "$root/tools-target"
 for folder in "${folders[@]}"; do

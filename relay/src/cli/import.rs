@@ -15,6 +15,8 @@ mod sort;
 use super::progress::{Progress, Unit};
 use super::{Failure, Outcome, output};
 use backscroll_core::message;
+use backscroll_relay::bulk::{Added, Import, Outcome as Loaded};
+use backscroll_relay::engine::now_ms;
 use backscroll_relay::store::Store;
 use identify::Identified;
 use parse::Rules;
@@ -22,7 +24,7 @@ use rows::Rows;
 use sort::{Place, SORT_BYTES_MAX, Sorter, SpillFolder};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Where runs of the sort are kept, inside the data folder: it has the room, and its lock is ours.
 const SPILL_FOLDER: &str = "import.tmp";
@@ -108,7 +110,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<Outcome, Failure> {
         [folder] if folder.is_dir() => {
             let missing = || ImportError::FolderWithoutChannel(folder.clone());
             let channel = arguments.channel.as_deref().ok_or_else(missing)?;
-            folder::import(&arguments.data, channel, folder)?
+            import_folder(&arguments.data, channel, folder)?
         }
         files => import_lines(arguments, files, bytes)?,
     };
@@ -144,7 +146,7 @@ fn import_lines(
 ) -> Result<Tally, Failure> {
     let store = Store::open(&arguments.data)?;
     let spill = SpillFolder::new(&arguments.data.join(SPILL_FOLDER))?;
-    let now_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let now_ms = now_ms();
     let rules = Rules { channel: arguments.channel.clone(), now_ms };
     let progress = Progress::new("reading", bytes, Unit::Bytes);
     let mut report = Report { files: files.to_vec(), progress, bad: 0 };
@@ -156,7 +158,8 @@ fn import_lines(
     let mut rows = Rows::new(Identified::new(sorter.finish()?, spill), &mut report);
     let mut tally = Tally { channels: channels.len(), ..Tally::default() };
     while let Some(channel) = rows.next_channel() {
-        rows.load(&store, channels.name(channel), channel, &mut tally)?;
+        let import = Import::begin(&store, channels.name(channel), now_ms)?;
+        rows.load(channel, import, &mut tally)?;
     }
     rows.finish(&mut tally)?;
     tally.bad = report.bad;
@@ -164,7 +167,42 @@ fn import_lines(
     Ok(tally)
 }
 
+/// Imports the documents of a folder. All are looked at before anything is stored.
+fn import_folder(data: &Path, channel: &str, folder: &Path) -> Result<Tally, Failure> {
+    let windows = folder::list(folder)?;
+    let progress = Progress::new("reading", None, Unit::Messages);
+    let mut messages = 0;
+    for (window, files) in &windows {
+        messages += files.read(*window)?.messages.len() as u64;
+        progress.set(messages);
+    }
+    progress.finish();
+    let store = Store::open(data)?;
+    let mut import = Import::begin(&store, channel, now_ms())?;
+    let mut tally = Tally { channels: 1, ..Tally::default() };
+    let progress = Progress::new("writing", Some(messages), Unit::Messages);
+    for (window, files) in &windows {
+        let state = files.read(*window)?;
+        for (id, body) in state.messages {
+            if let Added::Refused(code) = import.add_in(Some(*window), id, body)? {
+                tally.bad += 1;
+                progress.log(&format!("{}: {id}: {code}", files.name()));
+            }
+            progress.add(1);
+        }
+        import.annotate(state.annotations)?;
+    }
+    tally.count(import.finish()?);
+    progress.finish();
+    Ok(tally)
+}
+
 impl Tally {
+    fn count(&mut self, loaded: Loaded) {
+        self.added += loaded.added;
+        self.there_before += loaded.already_there;
+    }
+
     fn summary(&self, seconds: f64) -> String {
         let Self { added, there_before, bad, channels } = self;
         let messages = added + there_before;

@@ -101,6 +101,11 @@ pub(super) fn list(folder: &Path) -> Result<BTreeMap<Window, WindowFiles>, Folde
 }
 
 impl WindowFiles {
+    /// The file with the messages, for reports.
+    pub(super) fn name(&self) -> String {
+        self.messages.as_ref().map_or_else(String::new, |path| path.display().to_string())
+    }
+
     /// Reads what the documents say.
     ///
     /// # Errors

@@ -4,9 +4,14 @@ use super::identify::{Identified, is_same_message};
 use super::sort::{Place, Record};
 use super::{Report, Tally};
 use backscroll_core::message::MessageId;
+use backscroll_relay::bulk::{Added, BulkError, Import};
+use backscroll_relay::commit::Code;
 use std::fmt;
 use std::io;
 use std::iter::Peekable;
+
+/// Rows between two signs of progress.
+const PROGRESS_EVERY: u64 = 1_024;
 
 /// The lines of all channels, in order of channel and id.
 pub(super) struct Rows<'r> {
@@ -33,6 +38,11 @@ pub(super) enum Conflict {
         /// The id.
         id: MessageId,
     },
+    /// The store refuses it for another reason.
+    Refused {
+        /// The stable code.
+        code: Code,
+    },
 }
 
 impl fmt::Display for Conflict {
@@ -40,6 +50,7 @@ impl fmt::Display for Conflict {
         match self {
             Self::Line { id, other } => write!(f, "another message, {other}, has the id {id}"),
             Self::Stored { id } => write!(f, "another message in the channel has the id {id}"),
+            Self::Refused { code } => write!(f, "the store refuses it: {code}"),
         }
     }
 }
@@ -62,14 +73,14 @@ impl<'r> Rows<'r> {
     }
 
     /// The next row of `channel`, if the next row is of it.
-    pub(super) fn next_of(&mut self, channel: u32) -> Option<(MessageId, Place, Vec<u8>)> {
+    fn next_of(&mut self, channel: u32) -> Option<(MessageId, Place, Vec<u8>)> {
         loop {
             if self.next_channel() != Some(channel) {
                 return None;
             }
             let record = self.lines.next()?.ok()?;
             let id = record.key.order.id()?;
-            let Some(last) = self.last.as_ref().filter(|last| is_same_place(last, &record)) else {
+            let Some(last) = self.last.as_ref().filter(|last| is_same_id(last, &record)) else {
                 let row = (id, record.key.place, record.payload.clone());
                 self.last = Some(record);
                 return Some(row);
@@ -83,14 +94,31 @@ impl<'r> Rows<'r> {
         }
     }
 
-    /// Reports a line whose id the channel has for another message.
-    pub(super) fn stored_otherwise(&mut self, id: MessageId, place: Place) {
-        self.report.bad_line(place, &Conflict::Stored { id });
-    }
-
-    /// Adds to the rows written.
-    pub(super) fn written(&self, rows: u64) {
-        self.report.progress.add(rows);
+    /// Loads all rows of `channel`.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(super) fn load(
+        &mut self,
+        channel: u32,
+        mut import: Import<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), BulkError> {
+        let mut rows = 0;
+        while let Some((id, place, body)) = self.next_of(channel) {
+            if let Added::Refused(code) = import.add(id, body)? {
+                let stored = Conflict::Stored { id };
+                let refused = Conflict::Refused { code };
+                let why = if code == Code::IdTaken { stored } else { refused };
+                self.report.bad_line(place, &why);
+            }
+            rows += 1;
+            if rows % PROGRESS_EVERY == 0 {
+                self.report.progress.add(PROGRESS_EVERY);
+            }
+        }
+        tally.count(import.finish()?);
+        Ok(())
     }
 
     /// Ends: counts the lines that repeated others.
@@ -103,6 +131,6 @@ impl<'r> Rows<'r> {
     }
 }
 
-fn is_same_place(a: &Record, b: &Record) -> bool {
+fn is_same_id(a: &Record, b: &Record) -> bool {
     a.key.channel == b.key.channel && a.key.order == b.key.order
 }

@@ -1,1 +1,13 @@
-//! placeholder
+//! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
+//!
+//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`],
+//! [`bulk`], [`check`].
+#![forbid(unsafe_code)]
+
+pub mod bulk;
+pub mod check;
+pub mod commit;
+pub mod index;
+pub mod limits;
+pub mod ranks;
+pub mod store;

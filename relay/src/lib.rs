@@ -1,1 +1,4 @@
-//! placeholder
+//! The Backscroll relay.
+#![forbid(unsafe_code)]
+
+pub mod config;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// Addresses, the demo app's files and connection bounds.
     pub server: ServerConfig,
-    /// Where and how messages are kept.
+    /// Where messages are kept.
     pub store: StoreConfig,
     /// Who may do what.
     pub access: AccessConfig,
@@ -43,14 +43,12 @@ pub struct ServerConfig {
     pub drain_timeout_s: u64,
 }
 
-/// Where and how messages are kept.
+/// Where messages are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     /// Folder of the store; made if missing.
     pub data: PathBuf,
-    /// Memory for cached blocks of the store, in MiB.
-    pub cache_mib: usize,
 }
 
 /// Who may do what.
@@ -109,7 +107,7 @@ impl Default for ServerConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { data: PathBuf::from("./backscroll-data"), cache_mib: 64 }
+        Self { data: PathBuf::from("./backscroll-data") }
     }
 }
 

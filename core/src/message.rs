@@ -1,6 +1,6 @@
 //! A message: its id, its fields, and the bounds every maker and reader holds them to.
 
-mod body;
+pub(crate) mod body;
 mod id;
 
 pub use body::BodyError;
@@ -156,8 +156,7 @@ impl Content {
     pub fn check(&self) -> Result<(), ContentError> {
         check_user(&self.from)?;
         check_message_text(&self.text)?;
-        check_count("attachments", self.attachments.len(), ATTACHMENTS_MAX, "entries")?;
-        self.attachments.iter().try_for_each(Attachment::check)?;
+        check_attachments(&self.attachments)?;
         match &self.data {
             Some(data) => check_data(data),
             None => Ok(()),
@@ -184,7 +183,14 @@ impl Attachment {
     }
 }
 
-fn check_data(data: &Value) -> Result<(), ContentError> {
+/// Checks the files of a message: their number and each one's fields.
+pub(crate) fn check_attachments(attachments: &[Attachment]) -> Result<(), ContentError> {
+    check_count("attachments", attachments.len(), ATTACHMENTS_MAX, "entries")?;
+    attachments.iter().try_for_each(Attachment::check)
+}
+
+/// Checks application JSON: its nesting and its size.
+pub(crate) fn check_data(data: &Value) -> Result<(), ContentError> {
     check_count("data nesting", depth(data), DATA_DEPTH_MAX, "levels")?;
     check_count("data", data.to_string().len(), DATA_BYTES_MAX, "bytes of JSON")
 }

@@ -1,6 +1,6 @@
 //! The message index: the row a JSON client gets, and its JSON form (design 8.2).
 
-use backscroll_core::change::Annotations;
+use backscroll_core::annotation::Annotations;
 use backscroll_core::message::{Content, MessageId};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};

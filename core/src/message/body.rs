@@ -96,7 +96,11 @@ fn encode_content<W: Write>(e: &mut Encoder<W>, content: &Content) -> Encoded<W:
     Ok(())
 }
 
-fn encode_attachment<W: Write>(e: &mut Encoder<W>, attachment: &Attachment) -> Encoded<W::Error> {
+/// Writes one file of a message.
+pub(crate) fn encode_attachment<W: Write>(
+    e: &mut Encoder<W>,
+    attachment: &Attachment,
+) -> Encoded<W::Error> {
     let Attachment { name, media_type, size, url, sha256 } = attachment;
     e.map(3 + u64::from(url.is_some()) + u64::from(sha256.is_some()))?;
     e.str("name")?.str(name)?.str("media_type")?.str(media_type)?.str("size")?.u64(*size)?;
@@ -200,7 +204,8 @@ fn decode_id(d: &mut Decoder<'_>) -> Result<MessageId, decode::Error> {
     MessageId::from_bytes(bytes).map_err(|e| decode::Error::message(e.to_string()))
 }
 
-fn decode_attachments(d: &mut Decoder<'_>) -> Result<Vec<Attachment>, decode::Error> {
+/// Reads the files of a message, at most as many as one may have.
+pub(crate) fn decode_attachments(d: &mut Decoder<'_>) -> Result<Vec<Attachment>, decode::Error> {
     let mut attachments = Vec::new();
     let mut left = d.array()?;
     while more(&mut left, d)? {

@@ -3,8 +3,10 @@
 use backscroll_core::change::DocKind;
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::window::Window;
+use backscroll_core::wire::LateRun;
 use bytes::Bytes;
-use std::fmt;
+
+pub use backscroll_core::wire::Code;
 
 /// What a credential may do beyond writing as its own user (design 4.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,69 +89,6 @@ impl Refusal {
     }
 }
 
-/// The stable codes of refusals (design 8.2; the last three are for `/sync` only).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Code {
-    /// A field is malformed or contradicts another.
-    BadRequest,
-    /// The channel's name is empty or too long.
-    BadChannel,
-    /// Not a message id.
-    BadId,
-    /// Something is larger than its bound.
-    TooLarge,
-    /// The id's time is too far in the future.
-    FutureId,
-    /// Another message has the id.
-    IdTaken,
-    /// The window takes no more; the author places anew.
-    WindowFull,
-    /// The message that is meant does not exist (there).
-    NotFound,
-    /// The user may not do this.
-    Forbidden,
-    /// Too many new windows.
-    RateLimited,
-    /// Not now: ask again, nothing is known to be stored.
-    Retry,
-    /// The change is malformed, or does not follow what is stored.
-    BadChange,
-    /// The channel has this very message already, under another change.
-    Duplicate,
-    /// The window was rewritten under a higher generation.
-    StaleGeneration,
-}
-
-impl Code {
-    /// The code as it is written.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::BadChannel => "bad_channel",
-            Self::BadId => "bad_id",
-            Self::TooLarge => "too_large",
-            Self::FutureId => "future_id",
-            Self::IdTaken => "id_taken",
-            Self::WindowFull => "window_full",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::RateLimited => "rate_limited",
-            Self::Retry => "retry",
-            Self::BadChange => "bad_change",
-            Self::Duplicate => "duplicate",
-            Self::StaleGeneration => "stale_generation",
-        }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A message from a JSON client, before it has a place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewMessage {
@@ -183,7 +122,8 @@ pub struct Sent {
     pub duplicate: bool,
 }
 
-/// A user's read state and delivered mark in a channel (design 4.4), merged by max.
+/// A user's read state and delivered mark in a channel (design 4.4), merged by max; the unseen late
+/// runs are those of the mark with the greater seq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Whose.
@@ -198,6 +138,6 @@ pub struct Mark {
     pub read: Option<MessageId>,
     /// Everything up to this seq has been delivered.
     pub delivered: Option<u64>,
-    /// Late runs not yet seen: first id, last id, count.
-    pub unseen_late: Vec<(MessageId, MessageId, u32)>,
+    /// Late messages at or below `read` that were not in view.
+    pub unseen_late: Vec<LateRun>,
 }

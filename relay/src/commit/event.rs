@@ -4,6 +4,7 @@ use crate::index::MessageRow;
 use backscroll_core::change::{ChangeHash, DocKind};
 use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
+use backscroll_core::wire::LateRun;
 use bytes::Bytes;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub struct CommittedChange {
     pub hash: ChangeHash,
     /// The chunk.
     pub chunk: Bytes,
-    /// Late bit of each message in id order, least significant bit first (as stored and sent).
+    /// Late bits of its messages in id order ([`backscroll_core::wire::is_late`]).
     pub late: Bytes,
     /// The messages it brought, in id order.
     pub messages: Arc<[Published]>,
@@ -80,8 +81,12 @@ pub struct CommittedMark {
     pub channel: Arc<str>,
     /// Whose.
     pub user: String,
+    /// The head seq when the user last had messages in view.
+    pub seq: u64,
     /// The greatest id had in view.
     pub read: Option<MessageId>,
-    /// Everything up to this seq has been delivered.
+    /// Everything up to this seq has been delivered; 0 if nothing is known.
     pub delivered: u64,
+    /// Late messages not yet had in view: for the user alone.
+    pub unseen_late: Vec<LateRun>,
 }

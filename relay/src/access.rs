@@ -106,7 +106,7 @@ impl Access {
 }
 
 fn forbidden() -> Refused {
-    Refused::new(Code::FORBIDDEN, "the credential does not allow this in this channel")
+    Refused::new(Code::Forbidden, "the credential does not allow this in this channel")
 }
 
 #[cfg(test)]
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(access.sender(&nobody, None).unwrap(), ANONYMOUS);
         assert_eq!(access.sender(&nobody, Some("ada")).unwrap(), "ada");
         for bad in ["", &"x".repeat(256)] {
-            assert_eq!(access.sender(&nobody, Some(bad)).unwrap_err().code, Code::BAD_REQUEST);
-            assert_eq!(access.identify(Some(bad), None).unwrap_err().code, Code::BAD_REQUEST);
+            assert_eq!(access.sender(&nobody, Some(bad)).unwrap_err().code, Code::BadRequest);
+            assert_eq!(access.identify(Some(bad), None).unwrap_err().code, Code::BadRequest);
         }
     }
 }

@@ -8,7 +8,7 @@ mod pages;
 pub(crate) use origins::Origins;
 
 use crate::app::App;
-use crate::refused::{Code, Refused};
+use crate::refused::{Code, Refused, status_of};
 use crate::ws;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -97,7 +97,7 @@ impl Problem {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        Self { status: refused.code.status(), refused }
+        Self { status: status_of(&refused.code), refused }
     }
 }
 
@@ -106,7 +106,7 @@ struct ProblemBody<'a> {
     r#type: &'static str,
     title: &'a str,
     status: u16,
-    code: &'static str,
+    code: &'a str,
     detail: &'a str,
 }
 
@@ -148,7 +148,7 @@ fn json_response(status: StatusCode, body: String) -> Response {
 }
 
 async fn not_found() -> Problem {
-    Refused::new(Code::NOT_FOUND, "there is nothing here").into()
+    Refused::new(Code::NotFound, "there is nothing here").into()
 }
 
 async fn method_not_allowed() -> Problem {

@@ -6,10 +6,11 @@ use crate::commit;
 use axum::http::StatusCode;
 use backscroll_core::message::{ContentError, IdError};
 use backscroll_core::viewport::{AtError, QueryError};
+pub use backscroll_core::wire::Code;
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {text}", code.as_str())]
+#[error("{code}: {text}")]
 pub struct Refused {
     /// The stable code.
     pub code: Code,
@@ -17,66 +18,20 @@ pub struct Refused {
     pub text: String,
 }
 
-/// The stable codes of design 8.2: those of the writer, and those that never reach it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// Not a JSON object.
-    BadJson,
-    /// No such command.
-    UnknownCommand,
-    /// The credential is missing or wrong.
-    Unauthorized,
-    /// One that the writer may answer as well.
-    Common(commit::Code),
-}
-
-impl Code {
-    /// A field is malformed, missing or contradicts another.
-    pub const BAD_REQUEST: Self = Self::Common(commit::Code::BadRequest);
-    /// The channel's name is empty or too long.
-    pub const BAD_CHANNEL: Self = Self::Common(commit::Code::BadChannel);
-    /// Not a message id.
-    pub const BAD_ID: Self = Self::Common(commit::Code::BadId);
-    /// Something is larger than its bound.
-    pub const TOO_LARGE: Self = Self::Common(commit::Code::TooLarge);
-    /// There is no such thing.
-    pub const NOT_FOUND: Self = Self::Common(commit::Code::NotFound);
-    /// The user may not do this.
-    pub const FORBIDDEN: Self = Self::Common(commit::Code::Forbidden);
-    /// Too much at once.
-    pub const RATE_LIMITED: Self = Self::Common(commit::Code::RateLimited);
-    /// Not now: ask again.
-    pub const RETRY: Self = Self::Common(commit::Code::Retry);
-
-    /// The code as it is written.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadJson => "bad_json",
-            Self::UnknownCommand => "unknown_command",
-            Self::Unauthorized => "unauthorized",
-            Self::Common(code) => code.as_str(),
+/// The HTTP status that goes with a code.
+#[must_use]
+pub const fn status_of(code: &Code) -> StatusCode {
+    match code {
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Unauthorized => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::Retry => StatusCode::SERVICE_UNAVAILABLE,
+        Code::IdTaken | Code::WindowFull | Code::Duplicate | Code::StaleGeneration => {
+            StatusCode::CONFLICT
         }
-    }
-
-    /// The HTTP status that goes with it.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Common(commit::Code::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Common(commit::Code::NotFound) => StatusCode::NOT_FOUND,
-            Self::Common(commit::Code::Forbidden) => StatusCode::FORBIDDEN,
-            Self::Common(commit::Code::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Common(commit::Code::Retry) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Common(
-                commit::Code::IdTaken
-                | commit::Code::WindowFull
-                | commit::Code::Duplicate
-                | commit::Code::StaleGeneration,
-            ) => StatusCode::CONFLICT,
-            Self::BadJson | Self::UnknownCommand | Self::Common(_) => StatusCode::BAD_REQUEST,
-        }
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -90,19 +45,19 @@ impl Refused {
     /// A field is malformed, missing or contradicts another.
     #[must_use]
     pub fn bad_request(text: impl Into<String>) -> Self {
-        Self::new(Code::BAD_REQUEST, text)
+        Self::new(Code::BadRequest, text)
     }
 
     /// The relay cannot answer now; the cause is in its log.
     #[must_use]
     pub fn retry() -> Self {
-        Self::new(Code::RETRY, "the relay cannot answer now, ask again")
+        Self::new(Code::Retry, "the relay cannot answer now, ask again")
     }
 }
 
 impl From<commit::Refusal> for Refused {
     fn from(refusal: commit::Refusal) -> Self {
-        Self { code: Code::Common(refusal.code), text: refusal.text }
+        Self { code: refusal.code, text: refusal.text }
     }
 }
 
@@ -110,9 +65,9 @@ impl From<ContentError> for Refused {
     fn from(error: ContentError) -> Self {
         let code = match &error {
             // A name that is too long is as malformed as one that is empty.
-            ContentError::TooLarge { field: "from", .. } => Code::BAD_REQUEST,
-            ContentError::TooLarge { .. } => Code::TOO_LARGE,
-            _ => Code::BAD_REQUEST,
+            ContentError::TooLarge { field: "from", .. } => Code::BadRequest,
+            ContentError::TooLarge { .. } => Code::TooLarge,
+            _ => Code::BadRequest,
         };
         Self::new(code, error.to_string())
     }
@@ -120,13 +75,13 @@ impl From<ContentError> for Refused {
 
 impl From<IdError> for Refused {
     fn from(error: IdError) -> Self {
-        Self::new(Code::BAD_ID, error.to_string())
+        Self::new(Code::BadId, error.to_string())
     }
 }
 
 impl From<AtError> for Refused {
     fn from(error: AtError) -> Self {
-        let code = if matches!(error, AtError::Id(_)) { Code::BAD_ID } else { Code::BAD_REQUEST };
+        let code = if matches!(error, AtError::Id(_)) { Code::BadId } else { Code::BadRequest };
         Self::new(code, error.to_string())
     }
 }

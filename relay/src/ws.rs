@@ -53,7 +53,7 @@ fn upgrade<P: Protocol + 'static>(
     let key = handshake_key(request.headers())?;
     if !app.origins.allow(request.headers()) {
         metrics::refused("origin");
-        return Err(Refused::new(Code::FORBIDDEN, "this origin may not connect").into());
+        return Err(Refused::new(Code::Forbidden, "this origin may not connect").into());
     }
     if app.phases.phase() != Phase::Running {
         metrics::refused("draining");

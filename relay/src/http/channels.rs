@@ -117,13 +117,13 @@ pub(super) async fn send(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     if !app.origins.allow(&headers) {
-        return Err(Refused::new(Code::FORBIDDEN, "this origin may not write").into());
+        return Err(Refused::new(Code::Forbidden, "this origin may not write").into());
     }
     let channel = named(channel)?;
     let user = identify(&app, &headers)?;
     app.access.check_write(&user, &channel)?;
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refused::new(Code::TOO_LARGE, "a body may have 1 MiB"),
+        StatusCode::PAYLOAD_TOO_LARGE => Refused::new(Code::TooLarge, "a body may have 1 MiB"),
         _ => Refused::bad_request(rejection.body_text()),
     })?;
     let text = std::str::from_utf8(&body)
@@ -142,14 +142,14 @@ pub(super) async fn send(
 
 /// A route whose channel has no name.
 pub(super) async fn nameless() -> Problem {
-    Refused::new(Code::BAD_CHANNEL, "channel is empty").into()
+    Refused::new(Code::BadChannel, "channel is empty").into()
 }
 
 /// The channel of the path, percent-decoded.
 fn named(channel: Result<Path<String>, PathRejection>) -> Result<String, Refused> {
     match channel {
         Ok(Path(name)) => events::checked_channel(&name),
-        Err(_) => Err(Refused::new(Code::BAD_CHANNEL, "the channel's name is not UTF-8")),
+        Err(_) => Err(Refused::new(Code::BadChannel, "the channel's name is not UTF-8")),
     }
 }
 

@@ -27,12 +27,12 @@ async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
         Phase::Draining => "the relay is stopping",
         Phase::Failed => "the store takes no writes",
     };
-    Err(Refused::new(Code::RETRY, text).into())
+    Err(Refused::new(Code::Retry, text).into())
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Problem> {
     let Some(handle) = &app.metrics else {
-        return Err(Refused::new(Code::NOT_FOUND, "the figures are kept elsewhere").into());
+        return Err(Refused::new(Code::NotFound, "the figures are kept elsewhere").into());
     };
     let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, media_type)], handle.render()))

@@ -133,7 +133,7 @@ async fn respond(
     match timeout(REQUEST_TIMEOUT, router.call(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let refused = Refused::new(Code::RETRY, "the request took too long");
+            let refused = Refused::new(Code::Retry, "the request took too long");
             Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, refused).into_response())
         }
     }

@@ -95,7 +95,7 @@ impl JsonProtocol {
             Some(subscribed) => subscribed.subscription().hold(),
             None if self.subscribed.len() >= SUBSCRIPTIONS_MAX => {
                 let text = format!("a socket may subscribe to {SUBSCRIPTIONS_MAX} channels");
-                return Err(Refused::new(Code::RATE_LIMITED, text));
+                return Err(Refused::new(Code::RateLimited, text));
             }
             None => {
                 let subscribed = self.app.hub.subscribe(channel, Form::Json, &self.outbox);

@@ -104,7 +104,7 @@ pub(crate) fn message(
 pub(crate) fn checked_channel(name: &str) -> Result<String, Refused> {
     match check_channel(name) {
         Ok(()) => Ok(name.to_owned()),
-        Err(error) => Err(Refused::new(Code::BAD_CHANNEL, error.to_string())),
+        Err(error) => Err(Refused::new(Code::BadChannel, error.to_string())),
     }
 }
 
@@ -136,7 +136,7 @@ impl Fields {
     }
 
     fn id(&self, name: &str) -> Result<Option<MessageId>, Refused> {
-        let bad_id = |what: &str| Refused::new(Code::BAD_ID, format!("{name}: {what}"));
+        let bad_id = |what: &str| Refused::new(Code::BadId, format!("{name}: {what}"));
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => match text.parse() {
@@ -265,19 +265,19 @@ mod tests {
         for channel in ["", &long] {
             for command in ["subscribe", "unsubscribe", "send", "history"] {
                 let text = format!(r#"{{"command":"{command}","channel":"{channel}","text":""}}"#);
-                refused(&text, Code::BAD_CHANNEL);
+                refused(&text, Code::BadChannel);
             }
         }
         let ids = [r#""""#, r#""x""#, "5", r#""9b2c1a52-3a44-4f6e-8a55-0d3c6f7a1b2c""#];
         for id in ids {
             let text = format!(r#"{{"command":"send","channel":"c","text":"","id":{id}}}"#);
-            refused(&text, Code::BAD_ID);
+            refused(&text, Code::BadId);
             let text = format!(r#"{{"command":"history","channel":"c","at":{{"id":{id}}}}}"#);
-            refused(&text, Code::BAD_ID);
+            refused(&text, Code::BadId);
         }
         let text = "x".repeat(65_537);
         let text = format!(r#"{{"command":"send","channel":"c","text":"{text}"}}"#);
-        refused(&text, Code::TOO_LARGE);
+        refused(&text, Code::TooLarge);
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
             r#""command":"history","channel":"c","before":2501,"after":2500"#,
             r#""command":"history","channel":"c","before":-1"#,
         ] {
-            refused(&format!("{{{fields}}}"), Code::BAD_REQUEST);
+            refused(&format!("{{{fields}}}"), Code::BadRequest);
         }
     }
 
@@ -316,6 +316,6 @@ mod tests {
             )
         };
         assert!(matches!(command(&send(time_ms)), Command::Send { .. }));
-        refused(&send(time_ms + 1), Code::BAD_REQUEST);
+        refused(&send(time_ms + 1), Code::BadRequest);
     }
 }

@@ -58,7 +58,7 @@ struct AckEvent<'a> {
 #[derive(Debug, Serialize)]
 struct ErrorEvent<'a> {
     event: &'static str,
-    code: &'static str,
+    code: &'a str,
     message: &'a str,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,

@@ -16,7 +16,9 @@ mod history;
 
 pub(crate) use author::encode_annotations;
 pub use author::{Authored, MessageAuthor};
+pub(crate) use body::check_inside;
 pub use body::{AnnotationOp, ChangeBody, MessageOp};
+pub(crate) use container::Reader;
 pub use history::{ActorState, HistoryError, check_header};
 
 use crate::annotation::AnnotationKeyError;
@@ -123,6 +125,15 @@ impl ChangeView {
     /// # Complexity
     /// O(length of the chunk): run lengths are counted before anything is allocated for them.
     pub fn read(chunk: &[u8], window: Window, doc: DocKind) -> Result<Self, ChangeError> {
+        Self::read_change(chunk, window, doc).map(|(view, _)| view)
+    }
+
+    /// Like [`Self::read`], and the change as Automerge made it from what was read.
+    pub(crate) fn read_change(
+        chunk: &[u8],
+        window: Window,
+        doc: DocKind,
+    ) -> Result<(Self, automerge::Change), ChangeError> {
         let header = container::Header::read(chunk)?;
         let ops = columns::read_ops(&header)?;
         let encoded = encode(&header.parts(), ops.iter().map(columns::Op::to_automerge).collect());
@@ -133,7 +144,7 @@ impl ChangeView {
         if doc == DocKind::Messages && header.deps.len() > 1 {
             return Err(ChangeError::TooMany { what: "dependencies", max: 1 });
         }
-        Ok(Self {
+        let view = Self {
             hash: ChangeHash(encoded.hash().0),
             actor: header.actor,
             seq: header.seq,
@@ -141,7 +152,8 @@ impl ChangeView {
             ops_len: ops.len() as u64,
             deps: header.deps,
             body,
-        })
+        };
+        Ok((view, encoded))
     }
 
     /// The counter of its last op.

@@ -1,9 +1,17 @@
-//! The core of Backscroll.
+//! A message channel as Automerge documents, without I/O, clock or randomness.
 #![forbid(unsafe_code)]
 
 pub mod annotation;
 pub mod change;
+pub mod channel;
+pub mod client;
+pub mod directory;
+pub mod entropy;
 pub mod limits;
 pub mod message;
+pub mod segment;
 pub mod timeline;
+mod varint;
+pub mod viewport;
 pub mod window;
+pub mod wire;

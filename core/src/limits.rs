@@ -97,3 +97,15 @@ pub const TOKEN_BYTES_MAX: usize = 8_192;
 
 /// Most windows in a directory: 100 million messages at the usual balance.
 pub const DIRECTORY_ENTRIES_MAX: usize = 1 << 20;
+
+/// Greatest seq: the last integer that JavaScript's numbers hold exactly.
+pub const SEQ_MAX: u64 = (1 << 53) - 1;
+
+/// Most channels in one `channels` answer; a reader asks again from the last one's name.
+pub const CHANNELS_PAGE_MAX: usize = 1_000;
+
+/// Smallest change chunk, in bytes: magic, checksum, type, length, and an actor of 16 bytes.
+pub const CHUNK_BYTES_MIN: usize = 26;
+
+/// Most part streams open at a time on one connection: a relay answers a few fetches at once.
+pub const PART_STREAMS_MAX: usize = 8;

@@ -64,6 +64,9 @@ pub enum StoreError {
     /// No randomness for the epoch.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] rocksdb::Error),

@@ -1,7 +1,7 @@
 //! Making changes without a document.
 
 use super::body::check_inside;
-use super::columns::set_op;
+use super::columns::{PREDS_MAX, set_op};
 use super::{ActorId16, ActorState, ChangeError, ChangeHash, HeaderParts, HistoryError, encode};
 use crate::annotation::{AnnotationKey, AnnotationValue};
 use crate::limits::{BODY_BYTES_MAX, CHANGE_OPS_MAX, CHUNK_BYTES_MAX, OP_COUNTER_MAX};
@@ -126,6 +126,9 @@ pub(crate) fn encode_annotations(
     let mut ops = Vec::with_capacity(puts.len());
     for (key, value, preds) in puts {
         check_inside(key.id(), window)?;
+        if preds.len() > PREDS_MAX {
+            return Err(ChangeError::TooMany { what: "replaced ops", max: PREDS_MAX });
+        }
         let value = match (key, value) {
             (AnnotationKey::Edit { .. }, AnnotationValue::Edit(edit)) => {
                 ScalarValue::Bytes(edit.to_bytes()?)

@@ -170,7 +170,10 @@ impl Writer {
         let Work { mut txn, answers, done, .. } = work;
         if !txn.is_empty() {
             txn.put(Family::Meta, keys::META_NEXT_CHANNEL.to_vec(), next);
-            store.kv().write(txn.into_batch(), Durability::Sync)?;
+        }
+        let batch = txn.into_batch();
+        if !batch.is_empty() {
+            store.kv().write(batch, Durability::Sync)?;
         }
         answers.into_iter().for_each(Answer::give);
         self.forget();

@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::kv::{Batch, Direction, Durability, Family, Kv, Snapshot, Visit};
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::{Bound, ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -54,7 +54,7 @@ impl Snapshot for MemorySnapshot {
         if range.start >= range.end {
             return Ok(());
         }
-        let rows = rows.range::<[u8], _>(range);
+        let rows = rows.range::<[u8], _>((Bound::Included(range.start), Bound::Excluded(range.end)));
         let mut visit = |(key, value): (&Vec<u8>, &Vec<u8>)| visit(key, value);
         let _: ControlFlow<()> = match direction {
             Direction::Forward => rows.into_iter().try_for_each(&mut visit),

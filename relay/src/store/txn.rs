@@ -5,7 +5,7 @@ use super::StoreError;
 use super::kv::{Batch, Direction, Family, Snapshot, Visit};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::{Bound, ControlFlow, Range};
 
 type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -87,7 +87,8 @@ impl Snapshot for Txn<'_> {
         let Some(rows) = rows.filter(|_| range.start < range.end) else {
             return self.base.scan(family, range, direction, visit);
         };
-        let written = rows.range::<[u8], _>(range.clone());
+        let bounds = (Bound::Included(range.start), Bound::Excluded(range.end));
+        let written = rows.range::<[u8], _>(bounds);
         match direction {
             Direction::Forward => self.merge(family, range, direction, written, visit),
             Direction::Reverse => self.merge(family, range, direction, written.rev(), visit),

@@ -1,0 +1,224 @@
+//! One loaded window: its two documents, and what the relay said of each message in it.
+//!
+//! It only receives (design 4.2): changes wait here until the next batch is applied, because one
+//! apply of many costs little more than one of few.
+
+use crate::annotation::Annotations;
+use crate::change::{ChangeHash, DocKind};
+use crate::directory::{DocMark, Entry};
+use crate::message::{Content, MessageId};
+use crate::segment::{SegmentDoc, SegmentError};
+use crate::window::Window;
+use std::collections::BTreeMap;
+
+/// Estimated memory of one loaded message, in bytes: 413 in Automerge (references/segments 7), the
+/// rest for facts and the timeline.
+const MESSAGE_BYTES: u64 = 600;
+
+/// What is known of a message beside its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fact {
+    pub(crate) seq: u64,
+    pub(crate) late: bool,
+    /// Local time of a live arrival, in ms since the Unix epoch; None for history.
+    pub(crate) arrived_ms: Option<u64>,
+}
+
+/// A change that came for a window.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) doc: DocKind,
+    pub(crate) last_seq: u64,
+    pub(crate) hash: ChangeHash,
+    pub(crate) chunk: Vec<u8>,
+    /// Messages it brings; none for annotations.
+    pub(crate) facts: Vec<(MessageId, Fact)>,
+}
+
+/// A change that a document would not take, though the relay did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The window of the document.
+    pub window: Window,
+    /// The change, if it is one.
+    pub hash: Option<ChangeHash>,
+    /// What went wrong, for a log.
+    pub text: String,
+}
+
+/// A loaded window.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    window: Window,
+    messages: SegmentDoc,
+    annotations: Option<SegmentDoc>,
+    pub(crate) generation: u32,
+    message_mark: DocMark,
+    annotation_mark: DocMark,
+    facts: BTreeMap<MessageId, Fact>,
+    waiting: Vec<Arrived>,
+    /// When a view last touched it: greater is later.
+    pub(crate) used: u64,
+}
+
+impl Loaded {
+    /// A window that nobody wrote to before.
+    pub(crate) fn empty(window: Window, generation: u32) -> Self {
+        Self {
+            window,
+            messages: SegmentDoc::new(window, DocKind::Messages),
+            annotations: None,
+            generation,
+            message_mark: DocMark::default(),
+            annotation_mark: DocMark::default(),
+            facts: BTreeMap::new(),
+            waiting: Vec::new(),
+            used: 0,
+        }
+    }
+
+    /// Puts a saved document in the place of the one it has.
+    ///
+    /// # Errors
+    /// The bytes are no complete document of this window.
+    pub(crate) fn load(&mut self, doc: DocKind, bytes: &[u8]) -> Result<(), SegmentError> {
+        let loaded = SegmentDoc::load(self.window, doc, bytes)?;
+        match doc {
+            DocKind::Messages => self.messages = loaded,
+            DocKind::Annotations => self.annotations = Some(loaded),
+        }
+        Ok(())
+    }
+
+    /// Applies a tail of changes to one document.
+    ///
+    /// # Errors
+    /// The document does not take them.
+    pub(crate) fn apply(
+        &mut self,
+        doc: DocKind,
+        chunks: &[impl AsRef<[u8]>],
+    ) -> Result<(), SegmentError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        self.document(doc).apply(chunks).map(|_| ())
+    }
+
+    fn document(&mut self, doc: DocKind) -> &mut SegmentDoc {
+        match doc {
+            DocKind::Messages => &mut self.messages,
+            DocKind::Annotations => self
+                .annotations
+                .get_or_insert_with(|| SegmentDoc::new(self.window, DocKind::Annotations)),
+        }
+    }
+
+    /// Whether the documents hold the changes that `entry` says, by their digests.
+    pub(crate) fn matches(&self, entry: &Entry) -> bool {
+        let annotations = self.annotations.as_ref().map_or(0, SegmentDoc::digest);
+        self.messages.digest() == entry.message_doc.digest
+            && annotations == entry.annotation_doc.digest
+    }
+
+    /// Takes `entry` as what the documents hold.
+    pub(crate) const fn set_marks(&mut self, entry: &Entry) {
+        self.generation = entry.generation;
+        self.message_mark = entry.message_doc;
+        self.annotation_mark = entry.annotation_doc;
+    }
+
+    /// The seqs up to which it has the segment and the annotations.
+    pub(crate) const fn seqs(&self) -> (u64, u64) {
+        (self.message_mark.last_seq, self.annotation_mark.last_seq)
+    }
+
+    /// Whether it has everything that the directory says of it.
+    pub(crate) fn is_current(&self, entry: &Entry) -> bool {
+        self.generation == entry.generation
+            && self.message_mark == entry.message_doc
+            && self.annotation_mark == entry.annotation_doc
+    }
+
+    /// Keeps a change for the next batch.
+    pub(crate) fn push(&mut self, arrived: Arrived) {
+        let mark = match arrived.doc {
+            DocKind::Messages => &mut self.message_mark,
+            DocKind::Annotations => &mut self.annotation_mark,
+        };
+        mark.record(arrived.last_seq, &arrived.hash);
+        self.waiting.push(arrived);
+    }
+
+    pub(crate) const fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Applies what waits, each document in one batch, and returns the messages that came with it.
+    /// If a batch fails its changes are tried one by one; those that fail are left out and reported.
+    pub(crate) fn flush(&mut self, problems: &mut Vec<Problem>) -> Vec<MessageId> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut came = Vec::new();
+        for doc in [DocKind::Messages, DocKind::Annotations] {
+            let batch: Vec<_> = waiting.iter().filter(|arrived| arrived.doc == doc).collect();
+            let chunks: Vec<_> = batch.iter().map(|arrived| &arrived.chunk).collect();
+            let whole = self.apply(doc, &chunks);
+            for arrived in batch {
+                let applied = match &whole {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.apply(doc, std::slice::from_ref(&arrived.chunk)),
+                };
+                match applied {
+                    Ok(()) => {
+                        self.facts.extend(arrived.facts.iter().copied());
+                        came.extend(arrived.facts.iter().map(|(id, _)| *id));
+                    }
+                    Err(error) => problems.push(Problem {
+                        window: self.window,
+                        hash: Some(arrived.hash),
+                        text: error.to_string(),
+                    }),
+                }
+            }
+        }
+        came
+    }
+
+    /// Notes what the relay says of messages that a segment answer brought.
+    pub(crate) fn note(&mut self, id: MessageId, fact: Fact) {
+        let before = self.facts.insert(id, fact);
+        if let Some(arrived_ms) = before.and_then(|before| before.arrived_ms)
+            && let Some(fact) = self.facts.get_mut(&id)
+        {
+            fact.arrived_ms = Some(arrived_ms);
+        }
+    }
+
+    pub(crate) fn fact(&self, id: MessageId) -> Option<Fact> {
+        self.facts.get(&id).copied()
+    }
+
+    /// Its messages in order, those applied.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.facts.keys().copied()
+    }
+
+    /// The messages of the document itself, newest first.
+    pub(crate) fn ids_in_document(&self) -> Vec<MessageId> {
+        self.messages.ids_descending()
+    }
+
+    pub(crate) fn content(&self, id: MessageId) -> Option<Content> {
+        self.messages.message(id)
+    }
+
+    /// What was said of a message after it was sent.
+    pub(crate) fn annotations(&self, id: MessageId) -> Annotations {
+        self.annotations.as_ref().map(|doc| doc.summary(id)).unwrap_or_default()
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn memory_bytes(&self, entry: Option<&Entry>) -> u64 {
+        self.facts.len() as u64 * MESSAGE_BYTES + 2 * entry.map_or(0, |entry| entry.bytes)
+    }
+}

@@ -1,0 +1,484 @@
+//! What the relay says of a channel, taken in: its directory, single changes, whole windows.
+
+use super::loaded::{Arrived, Fact, Loaded};
+use super::outbox::Refused;
+use super::unseen::UnseenRun;
+use super::{Channel, Problem, key_of};
+use crate::change::{ChangeBody, ChangeError, ChangeHash, ChangeView, DocKind};
+use crate::directory::{Directory, Entry};
+use crate::message::{MessageId, TIME_MS_MAX};
+use crate::segment::SegmentError;
+use crate::timeline::Timeline;
+use crate::window::Window;
+use crate::wire::{Cursor, WireError, decode_seqs, is_late};
+
+/// The answer to an `open`.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Where the channel stands.
+    pub head: Cursor,
+    /// Whether `directory` is the difference since the cursor that was sent, or all of it.
+    pub resumed: bool,
+    /// The directory, or its difference.
+    pub directory: Directory,
+    /// The late messages since the cursor.
+    pub late: Vec<UnseenRun>,
+}
+
+/// One live change.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The seq of its first op.
+    pub seq: u64,
+    /// Which window it belongs to.
+    pub window: Window,
+    /// The window's generation it was made for.
+    pub generation: u32,
+    /// Which of the window's documents.
+    pub doc: DocKind,
+    /// The change chunk.
+    pub chunk: Vec<u8>,
+    /// Which of its messages are late, in ascending id order ([`is_late`]).
+    pub late: Vec<u8>,
+}
+
+/// A saved segment, and what the relay says of its messages.
+#[derive(Clone, Debug)]
+pub struct SavedAnswer {
+    /// What Automerge saved.
+    pub bytes: Vec<u8>,
+    /// The messages' seqs, newest id first ([`decode_seqs`]).
+    pub seqs: Vec<u8>,
+    /// Which of them are late, newest id first ([`is_late`]).
+    pub late: Vec<u8>,
+}
+
+/// A change after a saved segment, or after what this replica has.
+#[derive(Clone, Debug)]
+pub struct AnswerTail {
+    /// The seq of its first op.
+    pub seq: u64,
+    /// The change chunk.
+    pub chunk: Vec<u8>,
+    /// Which of its messages are late, in ascending id order ([`is_late`]).
+    pub late: Vec<u8>,
+}
+
+/// The answer to a fetch of one window.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The window.
+    pub window: Window,
+    /// The seq up to which the answer goes; live changes above it are applied on top.
+    pub as_of: u64,
+    /// The window's directory entry as of then; None if it holds nothing.
+    pub entry: Option<Entry>,
+    /// A saved segment that replaces what this replica has of it.
+    pub messages: Option<SavedAnswer>,
+    /// The changes after it, or after what this replica said it has.
+    pub message_tail: Vec<AnswerTail>,
+    /// Saved annotations that replace what this replica has of them.
+    pub annotations: Option<Vec<u8>>,
+    /// The changes after them.
+    pub annotation_tail: Vec<Vec<u8>>,
+}
+
+/// Why something from the relay was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// A live change came before the channel was opened.
+    #[error("a change came for a channel that is not open")]
+    NotOpen,
+    /// Live changes are missing in between; a resume by cursor brings them.
+    #[error("seq {came} came where {expected} was due")]
+    Gap {
+        /// The seq that was due.
+        expected: u64,
+        /// The seq that came.
+        came: u64,
+    },
+    /// A chunk is not what the relay may pass on.
+    #[error("a change of the relay is malformed")]
+    Change(#[from] ChangeError),
+    /// Seqs of an answer are malformed.
+    #[error("the seqs of a window are malformed")]
+    Seqs(#[from] WireError),
+    /// A document does not load, or does not take its tail.
+    #[error("a window of the relay does not load")]
+    Segment(#[from] SegmentError),
+    /// An answer's documents are not those of its directory entry, or its seqs not those of its
+    /// messages.
+    #[error("the answer for window {0} does not match its directory entry")]
+    Mismatch(Window),
+}
+
+impl Channel {
+    /// Takes in the answer to an `open`. Windows that are behind are fetched by the next views.
+    ///
+    /// # Complexity
+    /// O(entries of the directory given); without resume O(everything loaded).
+    pub fn opened(&mut self, opened: Opened, now_ms: u64) {
+        let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
+        self.fetching.clear();
+        self.damaged.clear();
+        self.full.clear();
+        self.complete_until_ms = None;
+        self.head = Some(opened.head);
+        for (_, entry) in opened.directory.iter() {
+            self.observe_time(entry.last_ms, now_ms);
+        }
+        if opened.resumed {
+            self.directory.merge(&opened.directory);
+            for (window, _) in opened.directory.iter() {
+                self.refresh_hole(window);
+            }
+            for run in opened.late {
+                self.unseen.add_run(run);
+                self.changed.late = true;
+            }
+            self.changed.live = true;
+            return;
+        }
+        self.flush();
+        self.directory = opened.directory;
+        if new_epoch {
+            self.windows.clear();
+            self.outbox.epoch_changed();
+            self.unseen.clear();
+        }
+        let directory = &self.directory;
+        self.windows.retain(|window, loaded| {
+            directory.get(*window).is_some_and(|entry| loaded.is_current(entry))
+        });
+        self.rebuild();
+        self.changed.reset = true;
+    }
+
+    /// Builds the timeline anew from directory, loaded windows and own messages.
+    fn rebuild(&mut self) {
+        let shown: Vec<_> = self.timeline.loaded().walk_from_rank(0).collect();
+        self.timeline = Timeline::new();
+        for (id, holder) in shown {
+            // Own messages stay shown unless the directory counts them in a window not loaded.
+            let own = MessageId::from_u128(id).ok().and_then(|id| self.outbox.get(id));
+            if own.is_some() && holder.is_none() {
+                self.timeline.insert(id, None);
+            }
+        }
+        let waiting: Vec<_> = self.outbox.waiting().collect();
+        for id in waiting {
+            self.timeline.insert(id.as_u128(), None);
+        }
+        for (window, loaded) in &self.windows {
+            for id in loaded.ids() {
+                Self::hold(&mut self.timeline, id, *window);
+            }
+        }
+        let windows: Vec<_> = self.directory.iter().map(|(window, _)| window).collect();
+        for window in windows {
+            self.refresh_hole(window);
+        }
+    }
+
+    /// The connection is gone: answers and acks that were out will not come.
+    pub fn disconnected(&mut self, relay_now_ms: u64) {
+        self.fetching.clear();
+        self.outbox.disconnected();
+        if self.head.is_some() && self.complete_until_ms.is_none() {
+            self.complete_until_ms = Some(relay_now_ms);
+        }
+    }
+
+    /// Takes in one live change, in the relay's order. One that came before is skipped.
+    ///
+    /// # Errors
+    /// It is malformed, or others are missing before it: the channel must be opened again.
+    ///
+    /// # Complexity
+    /// O(length of the chunk); it is applied with the next batch.
+    pub fn change(&mut self, arrival: Arrival, now_ms: u64) -> Result<(), ChannelError> {
+        let Some(head) = &mut self.head else { return Err(ChannelError::NotOpen) };
+        let expected = head.seq + 1;
+        if arrival.seq < expected {
+            return Ok(());
+        }
+        if arrival.seq > expected {
+            return Err(ChannelError::Gap { expected, came: arrival.seq });
+        }
+        let view = ChangeView::read(&arrival.chunk, arrival.window, arrival.doc)?;
+        let last_seq = arrival.seq + view.ops_len - 1;
+        (head.seq, head.hash) = (last_seq, view.hash);
+        let own = self.outbox.confirmed(&view.hash, arrival.seq).is_some();
+        let facts = self.facts_of(&view, &arrival, own, now_ms);
+        let is_new = self.directory.get(arrival.window).is_none();
+        if self.count(&view, &arrival, last_seq) {
+            let Arrival { window, generation, doc, chunk, .. } = arrival;
+            let arrived = Arrived { doc, last_seq, hash: view.hash, chunk, facts };
+            if is_new && doc == DocKind::Messages {
+                // Nobody wrote to it before, so this replica has all of it.
+                self.windows.insert(window, Loaded::empty(window, generation));
+            }
+            self.keep(window, arrived);
+        }
+        Ok(())
+    }
+
+    /// What the relay and the clock say of the messages of a live change.
+    fn facts_of(
+        &mut self,
+        view: &ChangeView,
+        arrival: &Arrival,
+        own: bool,
+        now_ms: u64,
+    ) -> Vec<(MessageId, Fact)> {
+        if arrival.doc == DocKind::Annotations {
+            self.changed.edited = true;
+            return Vec::new();
+        }
+        let ids = ids_of(view);
+        let mut facts = Vec::with_capacity(ids.len());
+        for (seq, (at, id)) in (arrival.seq..).zip(ids.into_iter().enumerate()) {
+            let late = is_late(&arrival.late, at);
+            facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
+            self.ids.observe(id);
+            if late && !own {
+                self.unseen.add(id);
+                self.changed.late = true;
+            }
+        }
+        self.changed.sent |= own;
+        self.changed.live |= !own;
+        facts
+    }
+
+    /// Counts a change in the directory; false if its window's entry has it already, because an
+    /// answer ran ahead of the live changes.
+    fn count(&mut self, view: &ChangeView, arrival: &Arrival, last_seq: u64) -> bool {
+        let mut entry = self.directory.get(arrival.window).copied();
+        let mark = |entry: &Entry| match arrival.doc {
+            DocKind::Messages => entry.message_doc.last_seq,
+            DocKind::Annotations => entry.annotation_doc.last_seq,
+        };
+        if entry.as_ref().is_some_and(|entry| last_seq <= mark(entry)) {
+            return false;
+        }
+        if let ChangeBody::Messages(ops) = &view.body {
+            for op in ops {
+                let (time_ms, bytes) = (op.id.time_ms(), op.body.len() as u64);
+                match &mut entry {
+                    Some(entry) => entry.add_message(time_ms, bytes),
+                    None => entry = Some(Entry::one(arrival.generation, time_ms, bytes)),
+                }
+            }
+        }
+        // Annotations of a window without messages concern nothing that could be shown.
+        let Some(mut entry) = entry else { return false };
+        match arrival.doc {
+            DocKind::Messages => entry.message_doc.record(last_seq, &view.hash),
+            DocKind::Annotations => entry.annotation_doc.record(last_seq, &view.hash),
+        }
+        self.directory.set(arrival.window, entry);
+        true
+    }
+
+    /// Puts a counted change where its window can use it: kept, queued for the batch, or dropped.
+    fn keep(&mut self, window: Window, arrived: Arrived) {
+        if let Some(kept) = self.fetching.get_mut(&window) {
+            kept.push(arrived);
+        } else if let Some(loaded) = self.windows.get_mut(&window) {
+            loaded.push(arrived);
+            self.waiting.insert(window);
+            return;
+        }
+        self.refresh_hole(window);
+    }
+
+    /// Applies the changes that wait, in one batch for each window.
+    pub fn flush(&mut self) {
+        for window in std::mem::take(&mut self.waiting) {
+            let Some(loaded) = self.windows.get_mut(&window) else { continue };
+            for id in loaded.flush(&mut self.problems) {
+                Self::hold(&mut self.timeline, id, window);
+            }
+        }
+    }
+
+    /// Takes in the answer to a fetch: the window is loaded from then on.
+    ///
+    /// # Errors
+    /// It does not load, or is not what its directory entry says. The window stays as it was and is
+    /// not fetched again on this connection.
+    ///
+    /// # Complexity
+    /// O(messages of the window).
+    pub fn answer(&mut self, answer: Answer) -> Result<(), ChannelError> {
+        let window = answer.window;
+        self.flush();
+        let kept = self.fetching.remove(&window).unwrap_or_default();
+        let Some(entry) = answer.entry else {
+            // The relay has nothing of a window that its directory listed: nothing to show.
+            return self.answer_failed(window, ChannelError::Mismatch(window));
+        };
+        let before = self.windows.remove(&window);
+        let ids_before: Vec<_> = before.iter().flat_map(Loaded::ids).collect();
+        match load(before, &answer, &entry) {
+            Ok(loaded) => self.windows.insert(window, loaded),
+            Err(error) => {
+                // What was loaded may have taken part of the answer: back to a hole.
+                self.forget(window, &ids_before);
+                return self.answer_failed(window, error);
+            }
+        };
+        self.show(window);
+        self.take_entry(window, entry);
+        for arrived in kept.into_iter().filter(|arrived| arrived.last_seq > answer.as_of) {
+            self.keep(window, arrived);
+        }
+        self.changed.loaded = true;
+        Ok(())
+    }
+
+    fn answer_failed(&mut self, window: Window, error: ChannelError) -> Result<(), ChannelError> {
+        self.damaged.insert(window);
+        self.problems.push(Problem { window, hash: None, text: error.to_string() });
+        Err(error)
+    }
+
+    /// Takes over entries that changed by an erasure: what is loaded of an older generation goes.
+    pub fn replace_entries(&mut self, entries: &Directory) {
+        self.flush();
+        self.directory.merge(entries);
+        for (window, entry) in entries.iter() {
+            let void = |loaded: &Loaded| loaded.generation < entry.generation;
+            if self.windows.get(&window).is_some_and(void) {
+                self.unload(window);
+            }
+            self.refresh_hole(window);
+        }
+        self.changed.edited = true;
+    }
+
+    /// Puts a window's messages in the place of its hole.
+    fn show(&mut self, window: Window) {
+        let Some(loaded) = self.windows.get(&window) else { return };
+        let run: Vec<_> = loaded.ids().map(|id| (id.as_u128(), Some(window))).collect();
+        let skipped = self.timeline.load(key_of(window), &run);
+        debug_assert!(skipped.is_ok(), "a loaded window has ascending ids");
+        for id in skipped.unwrap_or_default() {
+            let holder = self.timeline.get(id).flatten();
+            if holder.is_none_or(|holder| window < holder) {
+                self.timeline.replace(id, Some(window));
+            }
+        }
+        let newest = loaded.ids().last();
+        if let Some(id) = newest {
+            self.ids.observe(id);
+        }
+    }
+
+    /// Takes an answer's entry into the directory, unless live changes have moved it on.
+    fn take_entry(&mut self, window: Window, entry: Entry) {
+        let age = |entry: &Entry| (entry.generation, entry.latest_seq());
+        if self.directory.get(window).is_none_or(|known| age(known) <= age(&entry)) {
+            self.directory.set(window, entry);
+        }
+    }
+
+    fn forget(&mut self, window: Window, ids: &[MessageId]) {
+        for id in ids {
+            if self.timeline.get(id.as_u128()) == Some(Some(window)) {
+                self.timeline.remove(id.as_u128());
+            }
+        }
+        self.refresh_hole(window);
+        self.changed.loaded = true;
+    }
+
+    /// The relay has stored a push, or a prefix of it.
+    pub fn acked(&mut self, reference: u64, seqs: &[u64]) {
+        for id in self.outbox.acked(reference, seqs) {
+            self.stored(id);
+        }
+        self.changed.sent = true;
+    }
+
+    /// The relay has refused the change `index` of a push for good.
+    pub fn nacked(&mut self, reference: u64, index: usize, code: &str, relay_now_ms: u64) {
+        match self.outbox.nacked(reference, index, code, relay_now_ms) {
+            Refused::Duplicate(id) => {
+                // It is counted in whichever window has it, and shown once that is loaded.
+                if self.timeline.get(id.as_u128()) == Some(None) {
+                    self.timeline.remove(id.as_u128());
+                }
+            }
+            Refused::WindowFull(_, window) => {
+                self.full.insert(window);
+            }
+            Refused::Unknown | Refused::Failed(_) | Refused::Postponed(_) => {}
+        }
+        self.changed.sent = true;
+    }
+
+    /// An own message is in the relay's order: if the directory counts it, its hole does not.
+    fn stored(&mut self, id: MessageId) {
+        if let Some(window) = self.outbox.get(id).and_then(|own| own.window) {
+            self.refresh_hole(window);
+        }
+    }
+
+    /// Follows the newest message the directory knows, so that what is written next comes after it.
+    fn observe_time(&mut self, time_ms: u64, now_ms: u64) {
+        if time_ms < TIME_MS_MAX && time_ms >= now_ms {
+            self.ids.observe(MessageId::first_of(time_ms + 1));
+        }
+    }
+
+    /// The hash and seq of the last change taken in, for tests and logs.
+    #[must_use]
+    pub fn position(&self) -> Option<(u64, ChangeHash)> {
+        self.head.as_ref().map(|head| (head.seq, head.hash))
+    }
+}
+
+/// Loads an answer on its own or on top of what is there, and checks it against its entry.
+fn load(before: Option<Loaded>, answer: &Answer, entry: &Entry) -> Result<Loaded, ChannelError> {
+    let window = answer.window;
+    let mut loaded = match before {
+        Some(before) if before.generation == entry.generation => before,
+        _ => Loaded::empty(window, entry.generation),
+    };
+    if let Some(saved) = &answer.messages {
+        loaded.load(DocKind::Messages, &saved.bytes)?;
+        let ids = loaded.ids_in_document();
+        let seqs = decode_seqs(&saved.seqs, ids.len())?;
+        for (at, (id, seq)) in ids.into_iter().zip(seqs).enumerate() {
+            loaded.note(id, Fact { seq, late: is_late(&saved.late, at), arrived_ms: None });
+        }
+    }
+    let chunks: Vec<_> = answer.message_tail.iter().map(|tail| &tail.chunk).collect();
+    loaded.apply(DocKind::Messages, &chunks)?;
+    for tail in &answer.message_tail {
+        let view = ChangeView::read(&tail.chunk, window, DocKind::Messages)?;
+        for (seq, (at, id)) in (tail.seq..).zip(ids_of(&view).into_iter().enumerate()) {
+            loaded.note(id, Fact { seq, late: is_late(&tail.late, at), arrived_ms: None });
+        }
+    }
+    if let Some(bytes) = &answer.annotations {
+        loaded.load(DocKind::Annotations, bytes)?;
+    }
+    loaded.apply(DocKind::Annotations, &answer.annotation_tail)?;
+    if !loaded.matches(entry) {
+        return Err(ChannelError::Mismatch(window));
+    }
+    loaded.set_marks(entry);
+    Ok(loaded)
+}
+
+/// The messages of a change, in ascending id order: the order of their seqs.
+fn ids_of(view: &ChangeView) -> Vec<MessageId> {
+    let ChangeBody::Messages(ops) = &view.body else { return Vec::new() };
+    let mut ids: Vec<_> = ops.iter().map(|op| op.id).collect();
+    ids.sort_unstable();
+    ids
+}

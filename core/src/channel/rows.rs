@@ -1,0 +1,229 @@
+//! The rows a reader sees: messages, and placeholders for what is not loaded.
+
+use super::outbox::SendState;
+use super::Channel;
+use crate::annotation::Annotations;
+use crate::message::{Content, MessageId};
+use crate::timeline::{HoleKey, Row, Rows};
+use crate::viewport::{Query, QueryError, Ranked, resolve};
+use crate::window::Window;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+/// A message as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessageRow {
+    /// Its id, which says when it was sent.
+    pub id: MessageId,
+    /// What it says, its newest edit applied; of a deleted message only the sender.
+    pub content: Content,
+    /// The relay's number of it, if known.
+    pub seq: Option<u64>,
+    /// Whether it came late (design 5.3).
+    pub late: bool,
+    /// Local time at which it came or was written, in ms since the Unix epoch; for history, which
+    /// this device did not see arriving, the sent time.
+    pub arrived_ms: u64,
+    /// When it was last edited, in ms since the Unix epoch.
+    pub edited_ms: Option<u64>,
+    /// Whether it was deleted.
+    pub deleted: bool,
+    /// Who reacted with what.
+    pub reactions: BTreeMap<String, BTreeSet<String>>,
+    /// Where it stands on its way out, if this client wrote it.
+    pub send: Option<SendState>,
+}
+
+/// One row of a view.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A message.
+    Message(Box<MessageRow>),
+    /// A message that is not loaded, at this row.
+    Placeholder {
+        /// The row, from the channel's first.
+        index: u64,
+    },
+}
+
+/// The answer to a viewport query (design 5.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The row of the first item.
+    pub start: u64,
+    /// How many rows there are.
+    pub total: u64,
+    /// Rows, oldest first.
+    pub items: Vec<Item>,
+    /// Whether the channel's first row is among them, or would be.
+    pub found_oldest: bool,
+    /// Whether the channel's last row is among them, or would be.
+    pub found_newest: bool,
+    /// Whether rows and their numbers are exactly the channel's, as far as its directory is known.
+    pub exact: bool,
+    /// Windows to fetch before they are, most important first.
+    pub needed: Vec<Window>,
+}
+
+impl Ranked for Channel {
+    fn total(&self) -> u64 {
+        self.timeline.total()
+    }
+
+    fn rank(&self, id: MessageId) -> u64 {
+        self.timeline.rank(id.as_u128())
+    }
+}
+
+impl Channel {
+    /// Answers a viewport query from what is loaded.
+    ///
+    /// # Errors
+    /// The query is out of bounds.
+    ///
+    /// # Complexity
+    /// O(rows asked for), a few microseconds each, and O(loaded windows).
+    pub fn view(&mut self, query: &Query) -> Result<View, QueryError> {
+        self.flush();
+        let range = resolve(query, self)?;
+        let rows = self.timeline.rows(range);
+        self.clock += 1;
+        let span = self.span_of(&rows);
+        let behind = self.touch(span.as_ref());
+        let missing = rows.needed.iter().filter_map(window_of);
+        let needed: Vec<_> = behind.into_iter().chain(missing).collect();
+        let items = rows.items.iter().zip(rows.start..).map(|(row, index)| self.item(row, index));
+        Ok(View {
+            start: rows.start,
+            total: rows.total,
+            items: items.collect(),
+            found_oldest: rows.start == 0,
+            found_newest: rows.start + rows.items.len() as u64 >= rows.total,
+            exact: self.head.is_some() && needed.is_empty(),
+            needed,
+        })
+    }
+
+    /// The windows of a query that can be fetched now: needed, not asked for, and not damaged.
+    ///
+    /// # Errors
+    /// The query is out of bounds.
+    pub fn wanted(&mut self, query: &Query) -> Result<Vec<Window>, QueryError> {
+        self.flush();
+        let range = resolve(query, self)?;
+        let rows = self.timeline.rows(range);
+        self.clock += 1;
+        let span = self.span_of(&rows);
+        let mut wanted = self.touch(span.as_ref());
+        wanted.extend(rows.needed.iter().filter_map(window_of));
+        wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
+        Ok(wanted)
+    }
+
+    /// The messages of a range of rows, without their content: for tests and logs.
+    #[must_use]
+    pub fn ids(&self, range: std::ops::Range<u64>) -> Vec<Option<MessageId>> {
+        let rows = self.timeline.rows(range);
+        let id = |row: &Row<_>| match row {
+            Row::Message { id, .. } => MessageId::from_u128(*id).ok(),
+            Row::Hole => None,
+        };
+        rows.items.iter().map(id).collect()
+    }
+
+    /// When the message of a row was sent, about when if it is not loaded.
+    #[must_use]
+    pub fn time_of_row(&self, row: u64) -> Option<u64> {
+        self.timeline.time_of_row(row)
+    }
+
+    /// Marks the loaded windows that overlap a span of time as used; gives those that are behind.
+    fn touch(&mut self, span: Option<&RangeInclusive<u64>>) -> Vec<Window> {
+        let Some(span) = span else { return Vec::new() };
+        let mut behind = Vec::new();
+        for (window, loaded) in &mut self.windows {
+            let Some(entry) = self.directory.get(*window) else { continue };
+            if entry.first_ms <= *span.end() && *span.start() <= entry.last_ms {
+                loaded.used = self.clock;
+                if !loaded.is_current(entry) {
+                    behind.push(*window);
+                }
+            }
+        }
+        behind
+    }
+
+    fn span_of(&self, rows: &Rows<Option<Window>>) -> Option<RangeInclusive<u64>> {
+        let last = (rows.start + rows.items.len() as u64).checked_sub(1)?;
+        if rows.items.is_empty() {
+            return None;
+        }
+        Some(self.timeline.time_of_row(rows.start)?..=self.timeline.time_of_row(last)?)
+    }
+
+    fn item(&self, row: &Row<Option<Window>>, index: u64) -> Item {
+        let Row::Message { id, value } = *row else { return Item::Placeholder { index } };
+        let message = MessageId::from_u128(id).ok().and_then(|id| self.message(id, value));
+        message.map_or(Item::Placeholder { index }, |message| Item::Message(Box::new(message)))
+    }
+
+    fn message(&self, id: MessageId, holder: Option<Window>) -> Option<MessageRow> {
+        let own = self.outbox.get(id);
+        let send = own.and_then(|_| self.outbox.state(id));
+        let Some(window) = holder else {
+            let own = own?;
+            let (content, arrived_ms) = (own.content.clone(), own.written_ms);
+            return Some(MessageRow { send, ..MessageRow::plain(id, content, arrived_ms) });
+        };
+        let loaded = self.windows.get(&window)?;
+        let fact = loaded.fact(id)?;
+        let arrived_ms = own.map(|own| own.written_ms).or(fact.arrived_ms);
+        let plain =
+            MessageRow::plain(id, loaded.content(id)?, arrived_ms.unwrap_or_else(|| id.time_ms()));
+        let row = MessageRow { seq: Some(fact.seq), late: fact.late, send, ..plain };
+        Some(row.annotated(loaded.annotations(id)))
+    }
+
+    /// The message of an id, if this replica holds it.
+    #[must_use]
+    pub fn get(&self, id: MessageId) -> Option<MessageRow> {
+        let holder = self.timeline.get(id.as_u128())?;
+        self.message(id, holder)
+    }
+}
+
+impl MessageRow {
+    const fn plain(id: MessageId, content: Content, arrived_ms: u64) -> Self {
+        Self {
+            id,
+            content,
+            seq: None,
+            late: false,
+            arrived_ms,
+            edited_ms: None,
+            deleted: false,
+            reactions: BTreeMap::new(),
+            send: None,
+        }
+    }
+
+    fn annotated(mut self, annotations: Annotations) -> Self {
+        if annotations.deleted {
+            self.content = Content::text(&self.content.from, "");
+            self.deleted = true;
+            return self;
+        }
+        if let Some(edit) = annotations.edit {
+            self.edited_ms = Some(edit.edited_at);
+            self.content.text = edit.text.unwrap_or(self.content.text);
+            self.content.attachments = edit.attachments.unwrap_or(self.content.attachments);
+            self.content.data = edit.data.or(self.content.data);
+        }
+        self.reactions = annotations.reactions;
+        self
+    }
+}
+
+fn window_of(key: &HoleKey) -> Option<Window> {
+    Window::new(key.level, key.start_ms).ok()
+}

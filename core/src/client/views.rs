@@ -1,0 +1,189 @@
+//! Live views: a query that stays where its reader is while the channel grows around it.
+//!
+//! A view by index or fraction keeps its rows until they are exact, then holds on to the message it
+//! stands at, so that what comes in above does not move it.
+
+use super::{Client, CommandError, Now};
+use crate::channel::{Item, View};
+use crate::message::MessageId;
+use crate::viewport::{At, Query, QueryError, Ranked, resolve};
+
+/// The name of a live view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ViewId(pub u64);
+
+/// The first or the last row that a reader sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// A message.
+    Id(MessageId),
+    /// A row by its number, as that of a placeholder.
+    Index(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LiveView {
+    pub(super) channel: String,
+    pub(super) query: Query,
+    /// Rows before and after the anchor together, as it was opened with or moved to.
+    rows: u64,
+    /// When it was moved last: greater is later.
+    pub(super) moved: u64,
+}
+
+impl Client {
+    /// Opens a live view on a channel, which is opened if it is not.
+    ///
+    /// # Errors
+    /// The channel's name or the query is out of bounds.
+    pub fn open_view(
+        &mut self,
+        channel: &str,
+        query: Query,
+        now: Now,
+    ) -> Result<ViewId, CommandError> {
+        self.open_channel(channel, now)?;
+        let id = ViewId(self.next_view);
+        self.check_query(channel, &query)?;
+        self.next_view += 1;
+        let rows = query.before + query.after;
+        let view = LiveView { channel: channel.to_owned(), query, rows, moved: 0 };
+        self.views.insert(id, view);
+        self.moved(id, now);
+        Ok(id)
+    }
+
+    /// Moves a view.
+    ///
+    /// # Errors
+    /// There is no such view, or the query is out of bounds.
+    pub fn move_view(&mut self, id: ViewId, query: Query, now: Now) -> Result<(), CommandError> {
+        let channel = self.views.get(&id).ok_or(CommandError::NoView)?.channel.clone();
+        self.check_query(&channel, &query)?;
+        if let Some(view) = self.views.get_mut(&id) {
+            view.rows = query.before + query.after;
+            view.query = query;
+        }
+        self.moved(id, now);
+        Ok(())
+    }
+
+    /// Ends a view.
+    pub fn close_view(&mut self, id: ViewId) {
+        self.views.remove(&id);
+    }
+
+    /// The rows of a view as they are now.
+    ///
+    /// # Errors
+    /// There is no such view.
+    ///
+    /// # Complexity
+    /// As [`crate::channel::Channel::view`].
+    pub fn view(&mut self, id: ViewId) -> Result<View, CommandError> {
+        let view = self.views.get_mut(&id).ok_or(CommandError::NoView)?;
+        let no_channel = || CommandError::NoChannel(view.channel.clone());
+        let slot = self.slots.get_mut(&view.channel).ok_or_else(no_channel)?;
+        let rows = slot.replica.view(&view.query)?;
+        if rows.exact
+            && matches!(view.query.at, At::Index(_) | At::Fraction(_))
+            && let Some(id) = anchor_of(&view.query, &rows, &slot.replica)?
+        {
+            view.query.at = At::Id(id);
+        }
+        Ok(rows)
+    }
+
+    /// Tells which rows of a view its reader sees: late messages among them are seen, and the view
+    /// moves along when they come near its ends. At the end of the channel it follows new messages.
+    ///
+    /// # Errors
+    /// There is no such view.
+    pub fn set_visible(
+        &mut self,
+        id: ViewId,
+        first: Edge,
+        last: Edge,
+        follow: Follow,
+        now: Now,
+    ) -> Result<(), CommandError> {
+        let view = self.views.get_mut(&id).ok_or(CommandError::NoView)?;
+        let no_channel = || CommandError::NoChannel(view.channel.clone());
+        let slot = self.slots.get_mut(&view.channel).ok_or_else(no_channel)?;
+        slot.replica.flush();
+        let row_of = |edge| match edge {
+            Edge::Id(id) => slot.replica.rank(id),
+            Edge::Index(index) => index,
+        };
+        let (first_row, last_row) = (row_of(first), row_of(last));
+        let seen = slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
+        if let (Some(first), Some(last)) =
+            (seen.iter().flatten().min(), seen.iter().flatten().max())
+        {
+            slot.replica.mark_seen(*first, *last);
+        }
+        let held = resolve(&view.query, &slot.replica)?;
+        let total = slot.replica.total();
+        let margin = view.rows / 4;
+        let near_start = held.start > 0 && first_row < held.start + margin;
+        let near_end = held.end < total && last_row + margin >= held.end;
+        let (before, after) = (view.rows / 2, view.rows - view.rows / 2);
+        let query = match (follow, first) {
+            (Follow::End, _) => Query { at: At::Latest, before: view.rows, after: 0 },
+            (Follow::Stay, first) if near_start || near_end || view.query.at == At::Latest => {
+                let at = match first {
+                    Edge::Id(id) => At::Id(id),
+                    Edge::Index(index) => At::Index(index),
+                };
+                Query { at, before, after }
+            }
+            (Follow::Stay, _) => view.query,
+        };
+        if query != view.query {
+            view.query = query;
+            self.moved(id, now);
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    fn moved(&mut self, id: ViewId, now: Now) {
+        let order = self.next_reference();
+        let Some(view) = self.views.get_mut(&id) else { return };
+        view.moved = order;
+        if let Some(slot) = self.slots.get_mut(&view.channel) {
+            slot.hungry = true;
+        }
+        self.settle(now);
+    }
+
+    fn check_query(&self, channel: &str, query: &Query) -> Result<(), CommandError> {
+        let no_channel = || CommandError::NoChannel(channel.to_owned());
+        let slot = self.slots.get(channel).ok_or_else(no_channel)?;
+        resolve(query, &slot.replica)?;
+        Ok(())
+    }
+}
+
+/// Whether a view follows the end of its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// It shows the newest messages as they come.
+    End,
+    /// It stays at the first row its reader sees.
+    Stay,
+}
+
+/// The message at the anchor of an exact view.
+fn anchor_of(
+    query: &Query,
+    view: &View,
+    ranked: &impl Ranked,
+) -> Result<Option<MessageId>, QueryError> {
+    let here = resolve(&Query { before: 0, after: 1, ..*query }, ranked)?;
+    let at = usize::try_from(here.start.saturating_sub(view.start)).unwrap_or(usize::MAX);
+    Ok(match view.items.get(at) {
+        Some(Item::Message(message)) => Some(message.id),
+        Some(Item::Placeholder { .. }) | None => None,
+    })
+}

@@ -1,0 +1,143 @@
+//! A large simulated channel: every form of `history` equals a plain sorted reference.
+//!
+//! `MESSAGES=1000000` sets the size; the figures of README.md are what this prints.
+
+use backscroll_tests::json::Json;
+use backscroll_tests::relay::{self, Relay};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+struct Reference {
+    /// (id, text) in order.
+    rows: Vec<(String, String)>,
+}
+
+fn messages() -> u64 {
+    std::env::var("MESSAGES").ok().map_or(1_000_000, |n| n.parse().expect("a number"))
+}
+
+impl Reference {
+    fn read(path: &std::path::Path) -> Self {
+        let file = BufReader::new(std::fs::File::open(path).expect("the simulated file"));
+        let mut rows: Vec<(String, String)> = file
+            .lines()
+            .map(|line| {
+                let row: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+                let text = |field: &str| row[field].as_str().expect("text").to_owned();
+                (text("id"), text("text"))
+            })
+            .collect();
+        rows.sort_unstable();
+        Self { rows }
+    }
+
+    fn check(&self, answer: &Value, anchor: usize, before: usize, after: usize) {
+        let start = anchor.saturating_sub(before);
+        let end = (anchor + after).min(self.rows.len());
+        let total = self.rows.len();
+        assert_eq!(answer["total"], total);
+        assert_eq!(answer["start"], start);
+        assert_eq!(answer["found_oldest"], start == 0);
+        assert_eq!(answer["found_newest"], end == total);
+        let got = answer["messages"].as_array().expect("messages");
+        assert_eq!(got.len(), end - start);
+        for (message, (id, text)) in got.iter().zip(&self.rows[start..end]) {
+            assert_eq!((&message["id"], &message["text"]), (&json!(id), &json!(text)));
+        }
+    }
+
+    fn time_ms(&self, row: usize) -> u64 {
+        let id: backscroll_core::message::MessageId = self.rows[row].0.parse().expect("an id");
+        id.time_ms()
+    }
+
+    fn first_at(&self, time_ms: u64) -> usize {
+        let first = backscroll_core::message::MessageId::first_of(time_ms).to_string();
+        self.rows.partition_point(|(id, _)| *id < first)
+    }
+}
+
+/// A fixed sequence of numbers that look random: equal runs ask equal questions.
+fn scattered(count: u64, below: usize) -> impl Iterator<Item = usize> {
+    let below = below as u64;
+    (0..count).map(move |i| {
+        let mixed = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        usize::try_from((u128::from(mixed) * u128::from(below)) >> 64).expect("below a usize")
+    })
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * percent / 100]
+}
+
+async fn timed(client: &mut Json, at: Value, times: &mut Vec<Duration>) -> Value {
+    let from = Instant::now();
+    let answer = client.history("#million", at, 25, 25).await;
+    times.push(from.elapsed());
+    answer
+}
+
+#[tokio::test]
+async fn history_of_a_million_equals_a_sorted_reference() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("million.jsonl");
+    let file_path = file.to_str().expect("UTF-8");
+    let count = messages().to_string();
+    relay::run_ok(
+        &[
+            "simulate",
+            "--out",
+            file_path,
+            "--channel",
+            "#million",
+            "--count",
+            &count,
+            "--chunk",
+            "50000:2000",
+        ],
+        b"",
+    );
+    let reference = Reference::read(&file);
+    let total = reference.rows.len();
+    assert_eq!(total.to_string(), count);
+    let data = folder.path().join("data");
+    let data_path = data.to_str().expect("UTF-8");
+    let from = Instant::now();
+    let summary = relay::run_ok(&["import", "--data", data_path, file_path], b"");
+    println!(
+        "import: {summary} ({:.0} messages/s in all)",
+        total as f64 / from.elapsed().as_secs_f64()
+    );
+
+    let relay = Relay::start_on(&data, &[]);
+    let mut client = Json::connect(&relay).await;
+    let mut times = Vec::new();
+    let answer = timed(&mut client, json!("latest"), &mut times).await;
+    reference.check(&answer, total, 25, 25);
+    let answer = timed(&mut client, json!("oldest"), &mut times).await;
+    reference.check(&answer, 0, 25, 25);
+    for row in scattered(200, total) {
+        let answer = timed(&mut client, json!({"index": row}), &mut times).await;
+        reference.check(&answer, row, 25, 25);
+        let answer = timed(&mut client, json!({"id": reference.rows[row].0}), &mut times).await;
+        reference.check(&answer, row, 25, 25);
+        let time_ms = reference.time_ms(row) + (row as u64 % 2);
+        let answer = timed(&mut client, json!({"time": time_ms}), &mut times).await;
+        reference.check(&answer, reference.first_at(time_ms), 25, 25);
+        let fraction = row as f64 / total as f64 + 0.000_000_3;
+        let answer = timed(&mut client, json!({"fraction": fraction}), &mut times).await;
+        reference.check(&answer, (fraction * total as f64).round() as usize, 25, 25);
+    }
+    let answer = client.history("#million", json!({"index": total + 7}), 10, 10).await;
+    reference.check(&answer, total, 10, 10);
+    println!(
+        "history of 50 in {total}, {} queries over a socket: p50 {:?}, p99 {:?}; relay memory {} MB",
+        times.len(),
+        percentile(&mut times, 50),
+        percentile(&mut times, 99),
+        relay.resident_bytes() / 1_000_000
+    );
+}

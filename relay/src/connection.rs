@@ -10,10 +10,13 @@ mod outbox;
 mod writer;
 
 pub(crate) use close::Close;
-pub(crate) use outbox::{Outbox, Taken};
+pub(crate) use outbox::Outbox;
+#[cfg(test)]
+pub(crate) use outbox::Taken;
 
 use crate::metrics::SocketMetrics;
 use crate::shutdown::{Phase, Phases};
+use backscroll_core::limits::FRAME_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, SplitStream, StreamExt};
 use std::sync::Arc;
@@ -25,7 +28,6 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use backscroll_core::limits::FRAME_BYTES_MAX;
 
 /// Requests of one socket that may be out at the writer at a time.
 const ANSWERS_OUT_MAX: usize = 1_024;

@@ -26,10 +26,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> Router {
     let mut router = Router::new()
         .route("/api/channels", get(channels::list))
-        .route(
-            "/api/channels/{channel}/messages",
-            get(channels::history).post(channels::send),
-        )
+        .route("/api/channels/{channel}/messages", get(channels::history).post(channels::send))
         // An empty name is a bad channel, not a page that does not exist.
         .route("/api/channels//messages", any(channels::nameless))
         .route("/api/{*rest}", any(not_found))
@@ -74,9 +71,11 @@ fn cors(app: &Arc<App>) -> CorsLayer {
 /// Whether a request asks for a WebSocket.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let names = |name: header::HeaderName, token: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket")
 }

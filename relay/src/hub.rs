@@ -64,9 +64,7 @@ impl Hub {
         let hub = Arc::new(Self::default());
         let (sender, receiver) = sync_channel(BATCHES_MAX);
         let worker = hub.clone();
-        std::thread::Builder::new()
-            .name("hub".to_owned())
-            .spawn(move || worker.run(&receiver))?;
+        std::thread::Builder::new().name("hub".to_owned()).spawn(move || worker.run(&receiver))?;
         Ok((hub, Feed(sender)))
     }
 

@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Bounds of the buckets of durations, in seconds: an fsync is 0.1-10 ms.
-const SECONDS: [f64; 14] = [
-    0.000_5, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+const SECONDS: [f64; 14] =
+    [0.000_5, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Bounds of the buckets of counts and sizes.
-const SIZES: [f64; 11] = [
-    1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0,
-];
+const SIZES: [f64; 11] =
+    [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0];
 
 /// How often histograms are folded, so that they stay small while nobody asks for them.
 pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(5);

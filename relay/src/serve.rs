@@ -225,5 +225,5 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| ServeError::System(std::io::Error::other(error)))
 }
 
-
-
+#[cfg(test)]
+mod tests;

@@ -71,8 +71,7 @@ fn upgrade<P: Protocol + 'static>(
         let metrics = SocketMetrics::new(transport);
         let Some(socket) = socket_of(on_upgrade).await else { return };
         let phases = app.phases.watch();
-        let close =
-            connection::run(socket, outbox, protocol, answers_out, phases, metrics).await;
+        let close = connection::run(socket, outbox, protocol, answers_out, phases, metrics).await;
         metrics::disconnected(close.code());
         if close == Close::Slow {
             metrics::slow_consumer();

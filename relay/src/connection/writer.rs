@@ -97,4 +97,3 @@ async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> 
 fn is_written(written: &Result<(), Error>) -> bool {
     written.is_ok()
 }
-

@@ -40,10 +40,10 @@ pub(super) async fn list(
     let access = app.access.clone();
     let body = app.reads.run(move |view| {
         let channels = view.channels()?;
-        let readable = channels.into_iter().filter(|one| access.may_read(&user, &one.name));
+        let readable = channels.into_iter().filter(|one| access.may_read(&user, &one.channel));
         let channels = readable
             .map(|one| ChannelItem {
-                channel: one.name,
+                channel: one.channel,
                 total: one.total,
                 seq: one.seq,
                 newest_at: one.newest_at,

@@ -1,12 +1,14 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
-//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`],
-//! then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
+//! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
+//! [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
 #![forbid(unsafe_code)]
 
 pub mod access;
 mod app;
+pub mod check;
 pub mod commit;
+pub mod compact;
 pub mod config;
 mod connection;
 pub mod engine;

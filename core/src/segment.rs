@@ -387,7 +387,6 @@ fn empty() -> Automerge {
 }
 
 /// Loads a document; its local actor, drawn at random, is replaced at once.
-#[expect(clippy::disallowed_methods, reason = "the random actor is replaced at once")]
 fn load(bytes: &[u8]) -> Result<Automerge, AutomergeError> {
     let options = LoadOptions::new()
         .on_partial_load(OnPartialLoad::Error)

@@ -7,6 +7,7 @@
 pub mod http;
 pub mod json;
 pub mod relay;
+pub mod sync;
 
 use std::time::Duration;
 

@@ -59,6 +59,7 @@ if "$BACKSCROLL_BIN" import --help >/dev/null 2>&1; then
 else
   pending "check-chat" "the command import"
 fi
+part "stock Automerge" npm_script tests/interop test
 if [[ -f tests/browser/package.json ]]; then
   part "Chromium" npm_script tests/browser test
 else

@@ -1,6 +1,8 @@
-//! Integration tests of the core.
-#![allow(missing_docs)]
+//! Integration tests of the core: properties over whole histories.
 
+mod documents;
+mod hostile;
+mod store;
 mod sync_client;
 mod sync_random;
 mod sync_relay;

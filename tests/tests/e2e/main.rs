@@ -5,3 +5,4 @@ mod crash;
 mod delivery;
 mod million;
 mod restart;
+mod sync;

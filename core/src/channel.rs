@@ -175,9 +175,8 @@ impl Channel {
     /// O(loaded windows).
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let bytes = |(window, loaded): (&Window, &Loaded)| {
-            loaded.memory_bytes(self.directory.get(*window))
-        };
+        let bytes =
+            |(window, loaded): (&Window, &Loaded)| loaded.memory_bytes(self.directory.get(*window));
         self.windows.iter().map(bytes).sum()
     }
 
@@ -243,9 +242,7 @@ impl Channel {
 
     fn hole_of(&self, window: Window) -> Option<Hole> {
         let entry = self.directory.get(window)?;
-        let counted = |own: &outbox::Own| {
-            matches!(own.stage, Stage::Relayed { seq: Some(seq) } if seq <= entry.message_doc.last_seq)
-        };
+        let counted = |own: &outbox::Own| matches!(own.stage, Stage::Relayed { seq: Some(seq) } if seq <= entry.message_doc.last_seq);
         let shown = |id: MessageId| self.timeline.get(id.as_u128()) == Some(None);
         let own = self.outbox.in_window(window).filter(|(id, own)| counted(own) && shown(*id));
         let count = entry.messages.saturating_sub(own.count() as u64);

@@ -240,7 +240,8 @@ impl Client {
             self.views.retain(|_, view| view.channel != name);
             let open = self.slots.remove(name).is_some_and(|slot| slot.stage != SlotStage::Closed);
             if open && self.connection.is_ready() {
-                self.frames.push_back(encode_client(&ClientFrame::Close { channel: name.to_owned() }));
+                self.frames
+                    .push_back(encode_client(&ClientFrame::Close { channel: name.to_owned() }));
             }
             self.settle(now);
         }

@@ -116,7 +116,8 @@ impl Client {
             Edge::Index(index) => index,
         };
         let (first_row, last_row) = (row_of(first), row_of(last));
-        let seen = slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
+        let seen =
+            slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
         if let (Some(first), Some(last)) =
             (seen.iter().flatten().min(), seen.iter().flatten().max())
         {

@@ -150,11 +150,15 @@ fn automerge_agrees(store: &Store, kind: DocKind) {
     }
     let mut at_once = Automerge::new();
     at_once.apply_changes(changes.clone()).unwrap();
+    // Saved bytes depend on the order in which changes came; what they hold does not.
     let saved = at_once.save();
-    assert_eq!(one_by_one.save(), saved);
+    assert_eq!(one_by_one.get_heads(), at_once.get_heads());
+    assert_eq!(one_by_one.hydrate(None), at_once.hydrate(None));
+    assert!(Automerge::load(&one_by_one.save()).is_ok());
     assert!(at_once.get_missing_deps(&[]).is_empty());
     let reloaded = Automerge::load(&saved).unwrap();
     assert_eq!(reloaded.get_heads(), at_once.get_heads());
+    assert_eq!(reloaded.hydrate(None), at_once.hydrate(None));
     assert_eq!(reloaded.get_changes(&[]).len(), changes.len(), "none hangs in a queue");
     // A local put on top of it all still works.
     let mut forked = reloaded.fork();
@@ -164,8 +168,9 @@ fn automerge_agrees(store: &Store, kind: DocKind) {
     assert!(Automerge::load(&forked.save()).is_ok());
     let mut ours = SegmentDoc::new(window(), kind);
     ours.apply(&store.chunks).unwrap();
-    assert_eq!(ours.save(), saved);
+    let (digest, heads) = (ours.digest(), ours.heads());
     let mut ours = SegmentDoc::load(window(), kind, &saved).unwrap();
+    assert_eq!((ours.digest(), ours.heads()), (digest, heads));
     assert_eq!(ours.apply(&store.chunks).unwrap().known_len, changes.len());
 }
 

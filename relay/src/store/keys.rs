@@ -188,10 +188,8 @@ pub fn message_of(key: &[u8]) -> Option<MessageId> {
 /// Messages whose number is `from` or more and below `to`; `None` is the channel's end.
 #[must_use]
 pub fn messages(channel: ChannelId, from: u128, to: Option<u128>) -> KeyRange {
-    let end = to.map_or_else(
-        || prefixed(channel.to_be_bytes().to_vec()).end,
-        |to| message_at(channel, to),
-    );
+    let end = to
+        .map_or_else(|| prefixed(channel.to_be_bytes().to_vec()).end, |to| message_at(channel, to));
     message_at(channel, from)..end
 }
 
@@ -227,13 +225,7 @@ pub fn annotation(
     counter: u64,
     actor: &ActorId16,
 ) -> Vec<u8> {
-    joined(&[
-        &window_key(channel, window),
-        key.as_bytes(),
-        &[0],
-        &counter.to_be_bytes(),
-        &actor.0,
-    ])
+    joined(&[&window_key(channel, window), key.as_bytes(), &[0], &counter.to_be_bytes(), &actor.0])
 }
 
 /// All ops of an annotation key, the winner last.

@@ -16,6 +16,7 @@ mod tail;
 
 use clap::{Parser, Subcommand};
 use std::error::Error;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Channels in timestamp order that devices read and write offline; this is their relay.
 #[derive(Debug, Parser)]
@@ -50,6 +51,12 @@ pub(crate) enum Outcome {
     Clean,
     /// Something that was reported was not.
     Flawed,
+}
+
+/// The clock, in ms since the Unix epoch; 0 if it stands before.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What ends a command early. Each command has its own error type.

@@ -13,10 +13,9 @@ mod rows;
 mod sort;
 
 use super::progress::{Progress, Unit};
-use super::{Failure, Outcome, output};
+use super::{Failure, Outcome, now_ms, output};
 use backscroll_core::message;
 use backscroll_relay::bulk::{Added, Import, Outcome as Loaded};
-use backscroll_relay::engine::now_ms;
 use backscroll_relay::store::Store;
 use identify::Identified;
 use parse::Rules;

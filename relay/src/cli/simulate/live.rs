@@ -3,13 +3,13 @@
 
 use super::super::connect::{self, ConnectError, Connection, RelayUrl};
 use super::super::progress::{Progress, Unit};
-use super::super::{Failure, Outcome, output};
+use super::super::{Failure, Outcome, now_ms, output};
 use super::{FILE_COUNT, SimulateArguments};
 use backscroll_core::message::Message;
 use backscroll_core::simulate::{Arrivals, Live, PlanError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
@@ -77,8 +77,7 @@ impl Source {
             Self::Live { left: Some(0), .. } => None,
             Self::Live { live, left } => {
                 *left = left.map(|left| left - 1);
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Some(live.next(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)).message)
+                Some(live.next(now_ms()).message)
             }
             Self::Past { arrivals, .. } => arrivals.next().map(|arrival| arrival.message),
         }

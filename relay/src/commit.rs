@@ -5,9 +5,9 @@
 //! predecessors in the batch leave them, its rows are put into one overlay, and the overlay is one
 //! synced batch. Answers and events come after that, or not at all.
 
-mod apply;
-mod channel;
-mod check;
+pub(crate) mod apply;
+pub(crate) mod channel;
+pub(crate) mod check;
 pub mod command;
 pub mod event;
 mod mark;

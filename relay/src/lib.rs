@@ -1,11 +1,12 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
 //! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
-//! [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
+//! [`bulk`], [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
 #![forbid(unsafe_code)]
 
 pub mod access;
 mod app;
+pub mod bulk;
 pub mod check;
 pub mod commit;
 pub mod compact;

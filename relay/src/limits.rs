@@ -22,6 +22,25 @@ pub const GROUP_BYTES_MAX: usize = 128 << 10;
 /// Messages in one change of an import; the op bound of a change is 1,024.
 pub const BULK_CHANGE_MESSAGES: usize = 1_000;
 
+/// Most bytes of bodies in one change of an import, with 64 bytes a message for the rest of its op;
+/// a chunk has room for more.
+pub const BULK_CHANGE_BYTES: usize = 240_000;
+
+/// Messages that an import hands to a thread at once: a full window, and its slack.
+pub const BULK_JOB_MESSAGES: usize = 4_096;
+
+/// Bytes of bodies that an import hands to a thread at once.
+pub const BULK_JOB_BYTES: usize = 1 << 20;
+
+/// Jobs that an import has in the works at once; with their bytes they bound its memory.
+pub const BULK_JOBS: usize = 8;
+
+/// Bytes of rows that an import writes at once.
+pub const BULK_BATCH_BYTES: usize = 4 << 20;
+
+/// Most problems that a check lists.
+pub const PROBLEMS_MAX: usize = 1_000;
+
 /// A block of ranks is closed at the tail with this many messages: a rank costs a scan of half.
 pub const RANK_BLOCK: u32 = 1_000;
 

@@ -148,42 +148,43 @@ impl Ranks {
         Some((*self.starts.get(block)?, skip))
     }
 
-    /// Counts a message that `txn` is about to hold and the channel did not, and gives its rank.
-    /// `is_newest`: its id is the greatest of the channel.
+    /// Counts a message that the channel did not have. `is_newest`: its id is the greatest of the
+    /// channel.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// A block's count is out of range.
     ///
     /// # Complexity
-    /// O(log blocks) for the newest id; else the cost of [`Self::rank`]. Once in 1,000 messages a
-    /// split reads half a block and rebuilds the tree.
+    /// O(log blocks).
     pub fn insert(
         &mut self,
         txn: &mut Txn<'_>,
         id: MessageId,
         is_newest: bool,
-    ) -> Result<u64, StoreError> {
-        let rank = if is_newest { self.total() } else { self.rank(txn, id)? };
+    ) -> Result<(), StoreError> {
         let last = self.starts.len().saturating_sub(1);
         if self.starts.is_empty() || (is_newest && self.count(last) >= RANK_BLOCK) {
             let start = if self.starts.is_empty() { 0 } else { id.as_u128() };
             self.starts.push(start);
             self.counts.push(1);
             self.put(txn, self.starts.len() - 1);
-            return Ok(rank);
+            return Ok(());
         }
         let block = self.block_of(id.as_u128());
         self.counts
             .add(block, 1)
             .map_err(|_| StoreError::damaged(Family::Ranks, "a block's count is out of range"))?;
         self.put(txn, block);
-        Ok(rank)
+        Ok(())
     }
 
     /// Splits the block around `id` if it has grown too large; its message must be in `txn` by now.
     ///
     /// # Errors
     /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// Once in 1,000 messages it reads half a block and rebuilds the tree.
     pub fn settle(&mut self, txn: &mut Txn<'_>, id: MessageId) -> Result<(), StoreError> {
         let block = self.block_of(id.as_u128());
         let count = self.count(block);

@@ -12,7 +12,9 @@ use crate::store::rows::{
 };
 use crate::store::txn::Txn;
 use backscroll_core::annotation::Annotations;
-use backscroll_core::change::{ActorId16, AnnotationOp, ChangeBody, ChangeView, MessageOp};
+use backscroll_core::change::{
+    ActorId16, ActorState, AnnotationOp, ChangeBody, ChangeView, DocKind, MessageOp,
+};
 use backscroll_core::directory::Entry;
 use backscroll_core::limits::LATE_AFTER_MS;
 use backscroll_core::message::MessageId;
@@ -28,8 +30,31 @@ struct Effect {
     updates: Vec<Published>,
 }
 
+/// A change as the rows have it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChangeRows<'a> {
+    pub(crate) actor: ActorId16,
+    /// Whose actor it is; empty is the relay's.
+    pub(crate) actor_user: &'a str,
+    /// The actor's state with this change; the change's hash is in it.
+    pub(crate) state: ActorState,
+    pub(crate) ops: u64,
+    pub(crate) chunk: &'a [u8],
+    /// Late bits of its messages in id order.
+    pub(crate) late: &'a [u8],
+}
+
+/// A message as the rows have it, when nothing is said of it yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageRows<'a> {
+    pub(crate) id: MessageId,
+    pub(crate) seq: u64,
+    pub(crate) late: bool,
+    pub(crate) body: &'a [u8],
+}
+
 /// Stores a change that [`super::check::check`] found new; gives its first seq.
-pub(super) fn apply(
+pub(crate) fn apply(
     txn: &mut Txn<'_>,
     channel: &mut Channel,
     target: Target,
@@ -39,7 +64,6 @@ pub(super) fn apply(
     events: &mut Vec<Committed>,
 ) -> Result<u64, StoreError> {
     let first_seq = channel.head.seq + 1;
-    let last_seq = channel.head.seq + view.ops_len;
     let mut entry = channel.window(txn, target.window)?;
     let effect = match &view.body {
         ChangeBody::Messages(ops) => {
@@ -49,26 +73,20 @@ pub(super) fn apply(
             put_annotations(txn, channel, target, view, ops, first_seq)?
         }
     };
-    let mut entry =
-        entry.ok_or(StoreError::damaged(Family::Directory, "a window with messages is missing"))?;
-    let mark = match target.doc {
-        backscroll_core::change::DocKind::Messages => &mut entry.entry.message_doc,
-        backscroll_core::change::DocKind::Annotations => &mut entry.entry.annotation_doc,
-    };
-    mark.record(last_seq, &view.hash);
-    let tail = entry.tail_mut(target.doc);
-    tail.changes += 1;
-    tail.bytes += chunk.len() as u64;
-    channel.put_window(txn, target.window, entry);
     let late = encode_late(effect.messages.iter().map(|message| message.row.late));
-    put_log(txn, channel, target, actor_user, view, &chunk, first_seq, &late);
-    channel.head.seq = last_seq;
-    channel.head.hash = view.hash.0;
-    channel.put_head(txn);
+    let rows = ChangeRows {
+        actor: view.actor,
+        actor_user,
+        state: view.actor_state(),
+        ops: view.ops_len,
+        chunk: &chunk,
+        late: &late,
+    };
+    put_change(txn, channel, target, entry, &rows)?;
     events.push(Committed::Change(CommittedChange {
         channel: channel.name.clone(),
         first_seq,
-        last_seq,
+        last_seq: channel.head.seq,
         window: target.window,
         generation: target.generation,
         doc: target.doc,
@@ -81,33 +99,58 @@ pub(super) fn apply(
     Ok(first_seq)
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is one field of the row")]
+/// Puts what a change leaves besides its ops: log, directory, actor, head. `entry` counts its
+/// messages already. The change's first seq is the one after the head's.
+pub(crate) fn put_change(
+    txn: &mut Txn<'_>,
+    channel: &mut Channel,
+    target: Target,
+    entry: Option<DirectoryRow>,
+    change: &ChangeRows<'_>,
+) -> Result<(), StoreError> {
+    let first_seq = channel.head.seq + 1;
+    let last_seq = channel.head.seq + change.ops;
+    let mut entry =
+        entry.ok_or(StoreError::damaged(Family::Directory, "a window with messages is missing"))?;
+    let mark = match target.doc {
+        DocKind::Messages => &mut entry.entry.message_doc,
+        DocKind::Annotations => &mut entry.entry.annotation_doc,
+    };
+    mark.record(last_seq, &change.state.hash);
+    let tail = entry.tail_mut(target.doc);
+    tail.changes += 1;
+    tail.bytes += change.chunk.len() as u64;
+    channel.put_window(txn, target.window, entry);
+    put_log(txn, channel, target, first_seq, change);
+    channel.head.seq = last_seq;
+    channel.head.hash = change.state.hash.0;
+    channel.put_head(txn);
+    Ok(())
+}
+
 fn put_log(
     txn: &mut Txn<'_>,
     channel: &Channel,
     target: Target,
-    actor_user: &str,
-    view: &ChangeView,
-    chunk: &[u8],
     first_seq: u64,
-    late: &[u8],
+    change: &ChangeRows<'_>,
 ) {
     let Target { window, generation, doc } = target;
     let row = LogRow {
         window,
         generation,
         doc,
-        hash: view.hash,
-        ops: view.ops_len,
-        user: actor_user.to_owned(),
-        late: late.to_vec(),
-        chunk: chunk.to_vec(),
+        hash: change.state.hash,
+        ops: change.ops,
+        user: change.actor_user.to_owned(),
+        late: change.late.to_vec(),
+        chunk: change.chunk.to_vec(),
     };
     let number = channel.number;
     txn.put(Family::Log, keys::log(number, first_seq), row.encode());
     txn.put(Family::WindowLog, keys::window_log(number, window, doc, first_seq), Vec::new());
-    let key = keys::actor(number, window, doc, &view.actor);
-    let row = ActorRow { user: actor_user.to_owned(), state: view.actor_state() };
+    let key = keys::actor(number, window, doc, &change.actor);
+    let row = ActorRow { user: change.actor_user.to_owned(), state: change.state };
     txn.put(Family::Actors, key, row.encode());
 }
 
@@ -124,27 +167,13 @@ fn put_messages(
     ops.sort_unstable_by_key(|op| op.id);
     let mut messages = Vec::with_capacity(ops.len());
     for (seq, op) in (first_seq..).zip(ops) {
-        let (id, time_ms) = (op.id, op.id.time_ms());
-        let late = newest_before.is_some_and(|newest| newest.time_ms() > time_ms + LATE_AFTER_MS);
-        let is_newest = channel.head.newest.is_none_or(|newest| id > newest);
-        let index = channel.ranks(txn)?.insert(txn, id, is_newest)?;
-        let row = IndexRow {
-            seq,
-            late,
-            level: target.window.level(),
-            body: op.body.clone(),
-            annotations: Annotations::default(),
+        let id = op.id;
+        let late = is_late(newest_before, id);
+        let index = match channel.head.newest {
+            Some(newest) if id < newest => channel.ranks(txn)?.rank(txn, id)?,
+            _ => channel.head.total,
         };
-        txn.put(Family::Index, keys::message(channel.number, id), row.encode());
-        let member = keys::member(channel.number, target.window, id);
-        txn.put(Family::Members, member, MemberRow { seq, late }.encode());
-        channel.ranks(txn)?.settle(txn, id)?;
-        channel.head.total += 1;
-        if is_newest {
-            channel.head.newest = Some(id);
-            channel.ids.observe(id);
-        }
-        count_message(entry, target.generation, time_ms, op.body.len() as u64);
+        put_message(txn, channel, target, entry, MessageRows { id, seq, late, body: &op.body })?;
         let row = MessageRow {
             id,
             seq,
@@ -155,6 +184,45 @@ fn put_messages(
         messages.push(Published { row, index, total: channel.head.total });
     }
     Ok(Effect { messages, updates: Vec::new() })
+}
+
+/// Whether a message comes late to a channel whose greatest id was `newest_before` before the
+/// change that brings it (design 5.3).
+pub(crate) fn is_late(newest_before: Option<MessageId>, id: MessageId) -> bool {
+    newest_before.is_some_and(|newest| newest.time_ms() > id.time_ms() + LATE_AFTER_MS)
+}
+
+/// Puts the rows of a message that the channel does not have, and counts it: index, members, ranks,
+/// its window's entry, the head's total and newest.
+pub(crate) fn put_message(
+    txn: &mut Txn<'_>,
+    channel: &mut Channel,
+    target: Target,
+    entry: &mut Option<DirectoryRow>,
+    message: MessageRows<'_>,
+) -> Result<(), StoreError> {
+    let MessageRows { id, seq, late, body } = message;
+    let is_newest = channel.head.newest.is_none_or(|newest| id > newest);
+    let row = IndexRow {
+        seq,
+        late,
+        level: target.window.level(),
+        body: body.to_vec(),
+        annotations: Annotations::default(),
+    };
+    txn.put(Family::Index, keys::message(channel.number, id), row.encode());
+    let member = keys::member(channel.number, target.window, id);
+    txn.put(Family::Members, member, MemberRow { seq, late }.encode());
+    let ranks = channel.ranks(txn)?;
+    ranks.insert(txn, id, is_newest)?;
+    ranks.settle(txn, id)?;
+    channel.head.total += 1;
+    if is_newest {
+        channel.head.newest = Some(id);
+        channel.ids.observe(id);
+    }
+    count_message(entry, target.generation, id.time_ms(), body.len() as u64);
+    Ok(())
 }
 
 /// Counts a message in its window's row, which the first one makes.

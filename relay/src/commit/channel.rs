@@ -17,16 +17,16 @@ use std::sync::Arc;
 
 /// A channel in use.
 #[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) name: Arc<str>,
+pub(crate) struct Channel {
+    pub(crate) name: Arc<str>,
     /// Its number in keys; not on disk before its first change is.
-    pub(super) number: ChannelId,
-    pub(super) is_stored: bool,
-    pub(super) head: HeadRow,
+    pub(crate) number: ChannelId,
+    pub(crate) is_stored: bool,
+    pub(crate) head: HeadRow,
     /// Makes the ids of messages that come without.
-    pub(super) ids: IdMaker,
+    pub(crate) ids: IdMaker,
     /// When it was last used, by the writer's count of uses.
-    pub(super) used: u64,
+    pub(crate) used: u64,
     windows: HashMap<Window, Option<DirectoryRow>>,
     ranks: Option<Ranks>,
     authors: HashMap<Window, (u64, MessageAuthor)>,
@@ -35,7 +35,7 @@ pub(super) struct Channel {
 
 impl Channel {
     /// Reads a channel; a new one gets the number `number`.
-    pub(super) fn load(
+    pub(crate) fn load(
         rows: &dyn Snapshot,
         name: &str,
         new_number: impl FnOnce() -> ChannelId,
@@ -72,7 +72,7 @@ impl Channel {
     }
 
     /// The directory row of a window.
-    pub(super) fn window(
+    pub(crate) fn window(
         &mut self,
         rows: &dyn Snapshot,
         window: Window,
@@ -94,13 +94,13 @@ impl Channel {
     }
 
     /// Puts the directory row of a window.
-    pub(super) fn put_window(&mut self, txn: &mut Txn<'_>, window: Window, row: DirectoryRow) {
+    pub(crate) fn put_window(&mut self, txn: &mut Txn<'_>, window: Window, row: DirectoryRow) {
         self.remember(window, Some(row));
         txn.put(Family::Directory, keys::directory(self.number, window), row.encode());
     }
 
     /// Puts the head, and the channel's name before its first change.
-    pub(super) fn put_head(&mut self, txn: &mut Txn<'_>) {
+    pub(crate) fn put_head(&mut self, txn: &mut Txn<'_>) {
         if !self.is_stored {
             self.is_stored = true;
             let number = self.number.to_be_bytes().to_vec();
@@ -110,7 +110,7 @@ impl Channel {
     }
 
     /// The ranks, read when they are first needed.
-    pub(super) fn ranks(&mut self, rows: &dyn Snapshot) -> Result<&mut Ranks, StoreError> {
+    pub(crate) fn ranks(&mut self, rows: &dyn Snapshot) -> Result<&mut Ranks, StoreError> {
         let ranks = match self.ranks.take() {
             Some(ranks) => ranks,
             None => Ranks::load(rows, self.number)?,
@@ -120,7 +120,7 @@ impl Channel {
 
     /// The relay's own author in a window: its actor is random, lives in memory only and is never
     /// used again.
-    pub(super) fn author(&mut self, window: Window) -> Result<&mut MessageAuthor, StoreError> {
+    pub(crate) fn author(&mut self, window: Window) -> Result<&mut MessageAuthor, StoreError> {
         self.author_uses += 1;
         let uses = self.author_uses;
         if !self.authors.contains_key(&window) && self.authors.len() >= WRITER_AUTHORS_MAX {
@@ -142,7 +142,7 @@ impl Channel {
     }
 
     /// Ends the relay's author in a window.
-    pub(super) fn retire_author(&mut self, window: Window) {
+    pub(crate) fn retire_author(&mut self, window: Window) {
         self.authors.remove(&window);
     }
 }

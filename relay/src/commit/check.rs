@@ -21,10 +21,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The document that a change is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
-    pub(super) window: Window,
-    pub(super) generation: u32,
-    pub(super) doc: DocKind,
+pub(crate) struct Target {
+    pub(crate) window: Window,
+    pub(crate) generation: u32,
+    pub(crate) doc: DocKind,
 }
 
 /// Who brings it: the empty user is the relay.
@@ -223,7 +223,7 @@ fn check_history(
 }
 
 /// The row of a message.
-pub(super) fn message(
+pub(crate) fn message(
     rows: &dyn Snapshot,
     channel: &Channel,
     id: MessageId,
@@ -233,13 +233,13 @@ pub(super) fn message(
 }
 
 /// The content of a stored message.
-pub(super) fn content_of(row: &IndexRow) -> Result<Content, StoreError> {
+pub(crate) fn content_of(row: &IndexRow) -> Result<Content, StoreError> {
     Content::from_body(&row.body)
         .map_err(|_| StoreError::damaged(Family::Index, "a message body does not read back"))
 }
 
 /// Refuses a time beyond the clock (design 4.1).
-pub(super) fn check_future(time_ms: u64, now_ms: u64) -> Result<(), Refusal> {
+pub(crate) fn check_future(time_ms: u64, now_ms: u64) -> Result<(), Refusal> {
     if time_ms > now_ms.saturating_add(FUTURE_MS_MAX) {
         return Err(Refusal::new(Code::FutureId, "the message is from the future"));
     }

@@ -129,14 +129,19 @@ pub(crate) struct Writer {
     quota: Quota,
 }
 
+/// The number of the next new channel.
+pub(crate) fn next_number(rows: &dyn Snapshot) -> Result<ChannelId, StoreError> {
+    let next = rows.get(Family::Meta, keys::META_NEXT_CHANNEL)?;
+    next.map_or(Ok(1), |next| {
+        keys::channel_of(&next)
+            .ok_or(StoreError::damaged(Family::Meta, "the next channel has no number"))
+    })
+}
+
 impl Writer {
     /// The writer of `store`; there must be no other.
     pub(crate) fn new(store: Store) -> Result<Self, StoreError> {
-        let next = store.snapshot().get(Family::Meta, keys::META_NEXT_CHANNEL)?;
-        let next_number = next.map_or(Ok(1), |next| {
-            keys::channel_of(&next)
-                .ok_or(StoreError::damaged(Family::Meta, "the next channel has no number"))
-        })?;
+        let next_number = next_number(&*store.snapshot())?;
         let (channels, quota) = (HashMap::new(), Quota::default());
         Ok(Self { store, channels, next_number, uses: 0, quota })
     }

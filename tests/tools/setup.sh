@@ -42,6 +42,7 @@ rust_toolchain() {
 }
 
 # cargo_tool NAME VERSION [FLAG...]
+# Their target folder stays: another setup may be at work in it, and one that was broken off goes on from there.
 # Optimised little and without cargo-deny's own fat LTO: these run for seconds, compiling them takes minutes.
 cargo_tool() {
   local name=$1 version=$2
@@ -81,7 +82,6 @@ if [[ $goal == test ]]; then
   must "cargo-deny" cargo_tool cargo-deny 0.20.2
   folders+=(tests/interop tests/browser)
 fi
-rm -rf "$root/tools-target"
 for folder in "${folders[@]}"; do
   if [[ -f $folder/package-lock.json ]]; then
     must "npm packages of $folder" npm_packages "$folder"

@@ -13,7 +13,7 @@ const MESSAGES: u64 = 2_048;
 const ACTORS: u8 = 40;
 
 fn window() -> Window {
-    Window::covering(3, T0)
+    Window::covering(0, T0)
 }
 
 /// A spread of bits that is the same in each run.

@@ -38,3 +38,6 @@ pub use seqs::{decode_seqs, encode_late, encode_seqs, is_late};
 
 /// The version of the protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

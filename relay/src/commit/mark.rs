@@ -1,0 +1,55 @@
+//! Read states and delivered marks (design 4.4).
+
+use super::channel::Channel;
+use super::command::{Code, Mark, Refusal};
+use super::event::{Committed, CommittedMark};
+use super::writer::Work;
+use crate::limits::UNSEEN_RUNS_MAX;
+use crate::store::StoreError;
+use crate::store::keys;
+use crate::store::kv::{Family, Snapshot};
+use crate::store::rows::{ReadRow, Row};
+
+/// Merges a mark into the stored one by max. Marks above the head or of another epoch are refused.
+pub(super) fn merge_mark(
+    work: &mut Work<'_>,
+    channel: &Channel,
+    mark: &Mark,
+    epoch: [u8; 16],
+) -> Result<Result<(), Refusal>, StoreError> {
+    let refuse = |text: &str| Ok(Err(Refusal::new(Code::BadRequest, text)));
+    if mark.epoch != epoch {
+        return refuse("the mark is of another epoch");
+    }
+    if mark.seq.max(mark.delivered.unwrap_or(0)) > channel.head.seq {
+        return refuse("the mark is above the channel's head");
+    }
+    if mark.unseen_late.len() > UNSEEN_RUNS_MAX {
+        return refuse("too many unseen late runs");
+    }
+    if !channel.is_stored {
+        return Ok(Ok(()));
+    }
+    let key = keys::read_state(channel.number, &mark.user);
+    let before = work.txn.get(Family::Reads, &key)?.map(|row| ReadRow::decode(&row)).transpose()?;
+    let mut row = before.clone().unwrap_or_default();
+    row.read = row.read.max(mark.read);
+    row.delivered = row.delivered.max(mark.delivered.unwrap_or(0));
+    if mark.seq >= row.seq {
+        row.seq = mark.seq;
+        row.unseen_late.clone_from(&mark.unseen_late);
+    }
+    if before.as_ref() == Some(&row) {
+        return Ok(Ok(()));
+    }
+    work.txn.put(Family::Reads, key, row.encode());
+    work.done.events.push(Committed::Mark(CommittedMark {
+        channel: channel.name.clone(),
+        user: mark.user.clone(),
+        seq: row.seq,
+        read: row.read,
+        delivered: row.delivered,
+        unseen_late: row.unseen_late,
+    }));
+    Ok(Ok(()))
+}

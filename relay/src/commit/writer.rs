@@ -1,0 +1,337 @@
+//! One batch of commands: checked, put, synced, answered, in that order.
+
+use super::apply::apply;
+use super::channel::Channel;
+use super::check::{Author, New, Stop, Target, Verdict, check};
+use super::command::{Mark, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent};
+use super::event::Committed;
+use super::mark::merge_mark;
+use super::quota::Quota;
+use super::send::Groups;
+use crate::compact::is_due;
+use crate::limits::WRITER_CHANNELS_MAX;
+use crate::store::keys::{self, ChannelId};
+use crate::store::kv::{Durability, Family, Snapshot};
+use crate::store::rows::{DocRow, Row, TailSize};
+use crate::store::txn::Txn;
+use crate::store::{Store, StoreError};
+use backscroll_core::change::{ChangeBody, DocKind};
+use backscroll_core::window::Window;
+use std::collections::{BTreeSet, HashMap};
+use tokio::sync::oneshot;
+
+/// Where an answer goes. Whoever asked may have gone: then nobody minds.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// A message to send whose fields were checked, with what a pure writer needs from outside.
+#[derive(Debug)]
+pub(crate) struct ReadySend {
+    pub(crate) request: SendRequest,
+    /// The content as it will stand in the document.
+    pub(crate) body: Vec<u8>,
+    /// Hash of sender and idempotency key.
+    pub(crate) idempotency: Option<[u8; 16]>,
+    pub(crate) now_ms: u64,
+    pub(crate) entropy: u128,
+}
+
+/// A saved document from the compactor.
+#[derive(Debug)]
+pub(crate) struct Compacted {
+    pub(crate) channel: String,
+    pub(crate) window: Window,
+    pub(crate) doc: DocKind,
+    /// `upto_seq` of the saved document it replaces; 0 if there was none.
+    pub(crate) base_seq: u64,
+    /// What it took from the tail.
+    pub(crate) taken: TailSize,
+    pub(crate) row: DocRow,
+}
+
+/// Something for the writer to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Push {
+        push: Push,
+        now_ms: u64,
+        reply: Reply<PushOutcome>,
+    },
+    Send {
+        send: Box<ReadySend>,
+        reply: Reply<Result<Sent, Refusal>>,
+    },
+    Mark {
+        mark: Mark,
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// Answered when it is put, or found to be outdated.
+    Compacted {
+        compacted: Box<Compacted>,
+        reply: Reply<()>,
+    },
+    /// Idempotency keys older than this are forgotten.
+    Expire {
+        before_ms: u64,
+    },
+}
+
+/// A document whose tail of raw changes has grown beyond its bound.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TailJob {
+    pub(crate) channel: String,
+    pub(crate) window: Window,
+    pub(crate) doc: DocKind,
+}
+
+/// What a committed batch leaves to do.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) events: Vec<Committed>,
+    pub(crate) tails: BTreeSet<TailJob>,
+}
+
+/// An answer that waits for the fsync.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Push(Reply<PushOutcome>, PushOutcome),
+    Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
+    Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
+    Compacted(Reply<()>),
+}
+
+impl Answer {
+    fn give(self) {
+        // An error means that whoever asked is gone.
+        match self {
+            Self::Push(reply, outcome) => drop(reply.send(outcome)),
+            Self::Send(reply, outcome) => drop(reply.send(outcome)),
+            Self::Mark(reply, outcome) => drop(reply.send(outcome)),
+            Self::Compacted(reply) => drop(reply.send(())),
+        }
+    }
+}
+
+/// An open batch.
+pub(super) struct Work<'a> {
+    pub(super) txn: Txn<'a>,
+    pub(super) quota: &'a mut Quota,
+    pub(super) answers: Vec<Answer>,
+    pub(super) done: Done,
+}
+
+/// The one writer of a store.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    store: Store,
+    channels: HashMap<String, Channel>,
+    next_number: ChannelId,
+    uses: u64,
+    quota: Quota,
+}
+
+/// The number of the next new channel.
+pub(crate) fn next_number(rows: &dyn Snapshot) -> Result<ChannelId, StoreError> {
+    let next = rows.get(Family::Meta, keys::META_NEXT_CHANNEL)?;
+    next.map_or(Ok(1), |next| {
+        keys::channel_of(&next)
+            .ok_or(StoreError::damaged(Family::Meta, "the next channel has no number"))
+    })
+}
+
+impl Writer {
+    /// The writer of `store`; there must be no other.
+    pub(crate) fn new(store: Store) -> Result<Self, StoreError> {
+        let next_number = next_number(&*store.snapshot())?;
+        let (channels, quota) = (HashMap::new(), Quota::default());
+        Ok(Self { store, channels, next_number, uses: 0, quota })
+    }
+
+    /// Carries out `commands` as one batch. When this returns, what it answered is on disk.
+    ///
+    /// After an error the writer must not be used again: what it remembers may not be stored.
+    pub(crate) fn commit(&mut self, commands: Vec<Command>) -> Result<Done, StoreError> {
+        let Self { store, channels, next_number, uses, quota } = self;
+        let mut names = Names { channels, next_number, uses };
+        let mut work = Work {
+            txn: Txn::new(store.snapshot()),
+            quota,
+            answers: Vec::with_capacity(commands.len()),
+            done: Done::default(),
+        };
+        let mut groups = Groups::default();
+        for command in commands {
+            match command {
+                Command::Push { push, now_ms, reply } => {
+                    let channel = names.get(&mut work.txn, &push.channel)?;
+                    groups.flush(&mut work, channel, now_ms)?;
+                    let outcome = work.push(channel, &push, now_ms)?;
+                    work.answers.push(Answer::Push(reply, outcome));
+                }
+                Command::Send { send, reply } => {
+                    let channel = names.get(&mut work.txn, &send.request.channel)?;
+                    groups.add(&mut work, channel, *send, reply)?;
+                }
+                Command::Mark { mark, reply } => {
+                    let channel = names.get(&mut work.txn, &mark.channel)?;
+                    let epoch = store.epoch();
+                    let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
+                    work.answers.push(Answer::Mark(reply, outcome));
+                }
+                Command::Compacted { compacted, reply } => {
+                    let channel = names.get(&mut work.txn, &compacted.channel)?;
+                    work.compacted(channel, *compacted)?;
+                    work.answers.push(Answer::Compacted(reply));
+                }
+                Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
+            }
+        }
+        for (name, now_ms) in groups.channels() {
+            let channel = names.get(&mut work.txn, &name)?;
+            groups.flush(&mut work, channel, now_ms)?;
+        }
+        let next = names.next_number.to_be_bytes().to_vec();
+        let (mut txn, answers, done) = work.finish();
+        if !txn.is_empty() {
+            txn.put(Family::Meta, keys::META_NEXT_CHANNEL.to_vec(), next);
+        }
+        let batch = txn.into_batch();
+        if !batch.is_empty() {
+            store.kv().write(batch, Durability::Sync)?;
+        }
+        answers.into_iter().for_each(Answer::give);
+        self.forget();
+        Ok(done)
+    }
+
+    /// Drops the channels that were not used for longest, a quarter at a time.
+    fn forget(&mut self) {
+        if self.channels.len() <= WRITER_CHANNELS_MAX {
+            return;
+        }
+        let mut used: Vec<u64> = self.channels.values().map(|channel| channel.used).collect();
+        used.sort_unstable();
+        let keep_from = used.get(used.len() / 4).copied().unwrap_or(0);
+        self.channels.retain(|_, channel| channel.used >= keep_from);
+    }
+}
+
+/// The channels in use by name.
+struct Names<'a> {
+    channels: &'a mut HashMap<String, Channel>,
+    next_number: &'a mut ChannelId,
+    uses: &'a mut u64,
+}
+
+impl Names<'_> {
+    fn get(&mut self, rows: &mut Txn<'_>, name: &str) -> Result<&mut Channel, StoreError> {
+        *self.uses += 1;
+        if !self.channels.contains_key(name) {
+            let channel = Channel::load(rows, name, || {
+                let number = *self.next_number;
+                *self.next_number += 1;
+                number
+            })?;
+            self.channels.insert(name.to_owned(), channel);
+        }
+        let missing = StoreError::damaged(Family::Meta, "a channel is missing");
+        let channel = self.channels.get_mut(name).ok_or(missing)?;
+        channel.used = *self.uses;
+        Ok(channel)
+    }
+}
+
+impl<'a> Work<'a> {
+    fn finish(self) -> (Txn<'a>, Vec<Answer>, Done) {
+        (self.txn, self.answers, self.done)
+    }
+
+    /// Stores the prefix of a push that is good.
+    fn push(
+        &mut self,
+        channel: &mut Channel,
+        push: &Push,
+        now_ms: u64,
+    ) -> Result<PushOutcome, StoreError> {
+        let Push { from, window, generation, doc, chunks, .. } = push;
+        let target = Target { window: *window, generation: *generation, doc: *doc };
+        let author = Author { user: &from.user, rights: from.rights };
+        let mut outcome = PushOutcome::default();
+        for (chunk_index, chunk) in (0..).zip(chunks) {
+            match self.store(channel, target, author, chunk, now_ms) {
+                Ok(seq) => outcome.stored.push(seq),
+                Err(Stop::Store(error)) => return Err(error),
+                Err(Stop::Refused(refusal)) => {
+                    outcome.refused = Some(PushRefusal { chunk_index, refusal });
+                    break;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Checks a chunk and puts its rows; gives its first seq. A refused one leaves nothing: all is
+    /// checked before anything is put.
+    pub(super) fn store(
+        &mut self,
+        channel: &mut Channel,
+        target: Target,
+        author: Author<'_>,
+        chunk: &bytes::Bytes,
+        now_ms: u64,
+    ) -> Result<u64, Stop> {
+        let verdict = check(&self.txn, channel, self.quota, target, author, chunk, now_ms)?;
+        let new = match verdict {
+            Verdict::Stored(seq) => return Ok(seq),
+            Verdict::New(new) => new,
+        };
+        let New { view, actor_user } = *new;
+        let is_new_window = channel.window(&self.txn, target.window)?.is_none();
+        let events = &mut self.done.events;
+        let chunk = chunk.clone();
+        let seq = apply(&mut self.txn, channel, target, &actor_user, &view, chunk, events)?;
+        if !author.user.is_empty() && matches!(view.body, ChangeBody::Messages(_)) {
+            let windows = u64::from(is_new_window);
+            self.quota.count(author.user, view.ops_len, windows, now_ms);
+        }
+        self.note_tail(channel, target.window, target.doc)?;
+        Ok(seq)
+    }
+
+    /// Notes the document for the compactor if its tail has grown too long.
+    fn note_tail(
+        &mut self,
+        channel: &mut Channel,
+        window: Window,
+        doc: DocKind,
+    ) -> Result<(), StoreError> {
+        let Some(row) = channel.window(&self.txn, window)? else { return Ok(()) };
+        if is_due(&row, row.tail(doc), channel.head.newest) {
+            let channel = channel.name.as_ref().to_owned();
+            self.done.tails.insert(TailJob { channel, window, doc });
+        }
+        Ok(())
+    }
+
+    /// Takes a saved document, unless the window or its saved document changed since it was made.
+    fn compacted(&mut self, channel: &mut Channel, done: Compacted) -> Result<(), StoreError> {
+        let Compacted { window, doc, base_seq, taken, row, .. } = done;
+        let Some(mut entry) = channel.window(&self.txn, window)? else { return Ok(()) };
+        let key = keys::doc(channel.number, window, doc);
+        let base = self.txn.get(Family::Docs, &key)?.map(|row| DocRow::decode(&row)).transpose()?;
+        let is_current = entry.entry.generation == row.generation
+            && base.map_or(0, |base| base.upto_seq) == base_seq
+            && row.upto_seq <= entry.mark(doc).last_seq;
+        if !is_current {
+            return Ok(());
+        }
+        let tail = entry.tail_mut(doc);
+        tail.changes = tail.changes.saturating_sub(taken.changes);
+        tail.bytes = tail.bytes.saturating_sub(taken.bytes);
+        channel.put_window(&mut self.txn, window, entry);
+        self.txn.put(Family::Docs, key, row.encode());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The message index: the row a JSON client gets, and its JSON form (design 8.2).
+
+use backscroll_core::annotation::Annotations;
+use backscroll_core::message::{Content, MessageId};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// A message as the relay serves it: what was written, and what was made of it since.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessageRow {
+    /// The id.
+    pub id: MessageId,
+    /// Its seq.
+    pub seq: u64,
+    /// Whether it came late (design 5.3).
+    pub late: bool,
+    /// What its sender wrote.
+    pub content: Content,
+    /// Edit, deletion and reactions.
+    pub annotations: Annotations,
+}
+
+impl MessageRow {
+    /// The JSON form in `channel`: edits applied; a deleted message keeps its place and loses its
+    /// text, attachments and data.
+    #[must_use]
+    pub const fn json<'a>(&'a self, channel: &'a str) -> MessageJson<'a> {
+        MessageJson { channel, row: self }
+    }
+}
+
+/// The JSON form of a message; absent fields are left out.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageJson<'a> {
+    channel: &'a str,
+    row: &'a MessageRow,
+}
+
+impl Serialize for MessageJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let MessageRow { id, seq, late, content, annotations } = self.row;
+        let edit = annotations.edit.as_ref();
+        let deleted = annotations.deleted;
+        let text = edit.and_then(|edit| edit.text.as_deref()).unwrap_or(&content.text);
+        let attachments =
+            edit.and_then(|edit| edit.attachments.as_ref()).unwrap_or(&content.attachments);
+        let data = edit.and_then(|edit| edit.data.as_ref()).or(content.data.as_ref());
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", id)?;
+        map.serialize_entry("channel", self.channel)?;
+        map.serialize_entry("from", &content.from)?;
+        map.serialize_entry("text", if deleted { "" } else { text })?;
+        map.serialize_entry("sent_at", &id.time_ms())?;
+        map.serialize_entry("seq", seq)?;
+        map.serialize_entry("late", late)?;
+        if let Some(edit) = edit.filter(|_| !deleted) {
+            map.serialize_entry("edited_at", &edit.edited_at)?;
+        }
+        if deleted {
+            map.serialize_entry("deleted", &true)?;
+        }
+        if !annotations.reactions.is_empty() && !deleted {
+            map.serialize_entry("reactions", &annotations.reactions)?;
+        }
+        if let Some(reply_to) = content.reply_to {
+            map.serialize_entry("reply_to", &reply_to)?;
+        }
+        if !attachments.is_empty() && !deleted {
+            map.serialize_entry("attachments", attachments)?;
+        }
+        if let Some(data) = data.filter(|_| !deleted) {
+            map.serialize_entry("data", data)?;
+        }
+        map.end()
+    }
+}

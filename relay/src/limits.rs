@@ -1,0 +1,97 @@
+//! Every bound of the relay, with its unit and its reason. Those of the data model and the protocol
+//! are in [`backscroll_core::limits`].
+
+/// Most commands in one commit: beyond this a batch only adds latency.
+pub const BATCH_COMMANDS_MAX: usize = 512;
+
+/// Most bytes of commands in one commit: about what a disk writes in the time of an fsync.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Most commands that wait for the writer.
+pub const QUEUE_COMMANDS_MAX: usize = 4_096;
+
+/// Most bytes of commands that wait for the writer: senders beyond it wait at their sockets.
+pub const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Most messages in one change that the relay authors.
+pub const GROUP_MESSAGES_MAX: usize = 256;
+
+/// Most bytes of bodies in one change that the relay authors; half a chunk's bound.
+pub const GROUP_BYTES_MAX: usize = 128 << 10;
+
+/// Messages in one change of an import; the op bound of a change is 1,024.
+pub const BULK_CHANGE_MESSAGES: usize = 1_000;
+
+/// Most bytes of bodies in one change of an import, with 64 bytes a message for the rest of its op;
+/// a chunk has room for more.
+pub const BULK_CHANGE_BYTES: usize = 240_000;
+
+/// Messages that an import hands to a thread at once: a full window, and its slack.
+pub const BULK_JOB_MESSAGES: usize = 4_096;
+
+/// Bytes of bodies that an import hands to a thread at once.
+pub const BULK_JOB_BYTES: usize = 1 << 20;
+
+/// Jobs that an import has in the works at once; with their bytes they bound its memory.
+pub const BULK_JOBS: usize = 8;
+
+/// Bytes of rows that an import writes at once.
+pub const BULK_BATCH_BYTES: usize = 4 << 20;
+
+/// Most problems that a check lists.
+pub const PROBLEMS_MAX: usize = 1_000;
+
+/// A block of ranks is closed at the tail with this many messages: a rank costs a scan of half.
+pub const RANK_BLOCK: u32 = 1_000;
+
+/// A block of ranks with more messages is split in two.
+pub const RANK_BLOCK_SPLIT: u32 = 2_000;
+
+/// Channels whose state the writer keeps at hand.
+pub const WRITER_CHANNELS_MAX: usize = 1_024;
+
+/// Directory entries of one channel that the writer keeps at hand.
+pub const WRITER_WINDOWS_MAX: usize = 4_096;
+
+/// Own-documents of one channel that the relay keeps open; each is a few hundred bytes.
+pub const WRITER_AUTHORS_MAX: usize = 64;
+
+/// Rank blocks over all channels that readers keep at hand: about 24 bytes each.
+pub const READER_BLOCKS_MAX: usize = 200_000;
+
+/// A saved document of a channel's newest window is renewed after this many changes.
+pub const TAIL_CHANGES_NEWEST: u64 = 64;
+
+/// A saved document of a channel's newest window is renewed after this many bytes of changes.
+pub const TAIL_BYTES_NEWEST: u64 = 16 << 10;
+
+/// A saved document of any other window is renewed after this many changes.
+pub const TAIL_CHANGES: u64 = 256;
+
+/// A saved document of any other window is renewed after this many bytes of changes.
+pub const TAIL_BYTES: u64 = 48 << 10;
+
+/// New windows that an author may open in an hour whatever it writes.
+pub const NEW_WINDOWS_ALLOWANCE: u64 = 64;
+
+/// Further ones: one for this many messages of the author in that hour.
+pub const NEW_WINDOW_PER_MESSAGES: u64 = 128;
+
+/// The span over which new windows are counted, in ms.
+pub const NEW_WINDOWS_SPAN_MS: u64 = 3_600_000;
+
+/// Authors whose new windows are counted at a time.
+pub const AUTHORS_COUNTED_MAX: usize = 10_000;
+
+/// An idempotency key is remembered this long, in ms (design 8.3).
+pub const IDEMPOTENCY_MS: u64 = 24 * 3_600_000;
+
+/// Longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Most late runs not yet seen in one read state.
+pub const UNSEEN_RUNS_MAX: usize = 256;
+
+/// Raw changes above a client's seq are read up to this many bytes before a saved document is
+/// taken instead.
+pub const RAW_TAIL_BYTES_MAX: usize = 8 << 20;

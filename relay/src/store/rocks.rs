@@ -1,0 +1,169 @@
+//! The store on disk: RocksDB with the options that durability and small machines ask for.
+//!
+//! Blocks the calling thread. Every scan has explicit bounds: prefix iterators without an extractor
+//! walk into the next channel.
+
+use super::StoreError;
+use super::kv::{Batch, Direction, Durability, Family, Kv, Snapshot, Visit};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+/// Shared by all families, index and filter blocks inside: the relay's memory budget is 150 MB.
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// Sum over all families' memtables.
+const MEMTABLES_BYTES: usize = 32 << 20;
+const MEMTABLE_BUSY_BYTES: usize = 8 << 20;
+const MEMTABLE_QUIET_BYTES: usize = 4 << 20;
+/// Larger than the default 4 KiB: half the index blocks, and rows of one viewport lie together.
+const BLOCK_BYTES: usize = 16 << 10;
+/// One idle family would otherwise keep old logs for ever.
+const WAL_BYTES: u64 = 64 << 20;
+/// Sockets share the process's limit of open files.
+const OPEN_FILES: i32 = 256;
+/// Saved documents are large and rewritten whole: values from this size live apart.
+const BLOB_BYTES: u64 = 8 << 10;
+const BLOOM_BITS: f64 = 10.0;
+
+/// A RocksDB database.
+pub struct RocksKv {
+    db: DB,
+}
+
+impl fmt::Debug for RocksKv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksKv").field("path", &self.db.path()).finish()
+    }
+}
+
+impl RocksKv {
+    /// Opens the database in `folder`, or makes it there.
+    ///
+    /// # Errors
+    /// Another process has it open, or it cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))
+        });
+        let db = DB::open_cf_descriptors(&database_options(), folder, families)
+            .map_err(|error| StoreError::opening(folder, error))?;
+        Ok(Self { db })
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(family.name()).ok_or(StoreError::NoFamily(family.name()))
+    }
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_db_write_buffer_size(MEMTABLES_BYTES);
+    options.set_max_total_wal_size(WAL_BYTES);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(OPEN_FILES);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_avoid_unnecessary_blocking_io(true);
+    options.set_keep_log_file_num(3);
+    options.set_log_level(LogLevel::Warn);
+    options
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_block_size(BLOCK_BYTES);
+    table.set_bloom_filter(BLOOM_BITS, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    let busy = matches!(family, Family::Log | Family::Index | Family::Members | Family::Docs);
+    options.set_write_buffer_size(if busy { MEMTABLE_BUSY_BYTES } else { MEMTABLE_QUIET_BYTES });
+    if matches!(family, Family::Docs | Family::Blobs) {
+        // Both are compressed already (Automerge deflates, attachments are media).
+        options.set_compression_type(DBCompressionType::None);
+        options.set_bottommost_compression_type(DBCompressionType::None);
+        options.set_enable_blob_files(true);
+        options.set_min_blob_size(BLOB_BYTES);
+        options.set_enable_blob_gc(true);
+        options.set_blob_gc_age_cutoff(0.25);
+        options.set_blob_gc_force_threshold(0.5);
+    }
+    options
+}
+
+impl Kv for RocksKv {
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        let mut rows = WriteBatch::with_capacity_bytes(batch.bytes() + 64);
+        for (family, key, value) in batch.into_ops() {
+            let family = self.family(family)?;
+            match value {
+                Some(value) => rows.put_cf(family, key, value),
+                None => rows.delete_cf(family, key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Sync);
+        options.set_memtable_insert_hint_per_batch(true);
+        Ok(self.db.write_opt(rows, &options)?)
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        Box::new(RocksSnapshot { kv: self, snapshot: self.db.snapshot() })
+    }
+}
+
+struct RocksSnapshot<'a> {
+    kv: &'a RocksKv,
+    snapshot: rocksdb::Snapshot<'a>,
+}
+
+impl Snapshot for RocksSnapshot<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.snapshot.get_cf(self.kv.family(family)?, key)?)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: Range<&[u8]>,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(range.start);
+        options.set_iterate_upper_bound(range.end);
+        options.set_total_order_seek(true);
+        let mut rows = self.snapshot.raw_iterator_cf_opt(self.kv.family(family)?, options);
+        match direction {
+            Direction::Forward => rows.seek_to_first(),
+            Direction::Reverse => rows.seek_to_last(),
+        }
+        while let Some((key, value)) = rows.item() {
+            if visit(key, value).is_break() {
+                break;
+            }
+            match direction {
+                Direction::Forward => rows.next(),
+                Direction::Reverse => rows.prev(),
+            }
+        }
+        // An iterator that failed looks like one that ended.
+        Ok(rows.status()?)
+    }
+}

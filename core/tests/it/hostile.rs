@@ -94,7 +94,7 @@ fn edit_op(op: &mut legacy::Op, edit: &Edit) {
             op.pred = preds.into();
         }
         Edit::Key(n) => {
-            let suffix = if id(*n).time_ms() % 2 == 0 { ":d" } else { "" };
+            let suffix = if id(*n).time_ms().is_multiple_of(2) { ":d" } else { "" };
             op.key = legacy::Key::Map(format!("{}{suffix}", id(*n).to_key()).into());
         }
         Edit::Action(0) => op.action = OpType::Delete,

@@ -1,4 +1,10 @@
 //! Integration tests of the core: properties over whole histories.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers as well"
+)]
 
 mod documents;
 mod hostile;

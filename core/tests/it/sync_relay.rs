@@ -218,7 +218,10 @@ impl Relay {
         if let Some((chunk_index, code)) = refused {
             let text = String::new();
             let channel = channel.clone();
-            out.push((connection, RelayFrame::Nack { reference, channel, chunk_index, code, text }));
+            out.push((
+                connection,
+                RelayFrame::Nack { reference, channel, chunk_index, code, text },
+            ));
         }
         for stored in events {
             for (connection, open) in &self.open {
@@ -317,9 +320,8 @@ impl Chan {
         let newest = usize::try_from(newest).expect("small");
         let first = self.messages.keys().rev().take(newest).last();
         let Some(from_ms) = first.map(|id| id.time_ms()) else { return Vec::new() };
-        let overlaps = |(window, entry): (Window, &Entry)| {
-            (entry.last_ms >= from_ms).then_some(window)
-        };
+        let overlaps =
+            |(window, entry): (Window, &Entry)| (entry.last_ms >= from_ms).then_some(window);
         self.directory.iter().filter_map(overlaps).collect()
     }
 

@@ -57,7 +57,8 @@ async fn publish(address: SocketAddr, in_flight: usize) -> Result<(), Failure> {
     }
     let (elapsed, acks) = (start.elapsed(), latencies.len());
     latencies.sort_unstable();
-    let at = |share: f64| latencies.get((acks as f64 * share) as usize).copied().unwrap_or_default();
+    let at =
+        |share: f64| latencies.get((acks as f64 * share) as usize).copied().unwrap_or_default();
     writeln!(
         std::io::stdout(),
         "publish: {SENDERS} senders, {in_flight} in flight each: {:.0} acks/s, p50 {:.1?}, p99 {:.1?}",

@@ -259,9 +259,10 @@ impl SyncProtocol {
                 return Ok(());
             }
             let (channel, parts) = (channel.clone(), self.parts.clone());
-            let read = self.app.reads.run(move |view| {
-                segment::frames(view, &channel, reference, &have, &parts)
-            });
+            let read = self
+                .app
+                .reads
+                .run(move |view| segment::frames(view, &channel, reference, &have, &parts));
             for frame in read.await? {
                 self.outbox.push_answer(frame);
             }

@@ -1,6 +1,6 @@
 //! A relay under test and its clients. Every wait has a deadline and no test sleeps.
 
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::serve::{ServeError, Server};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};

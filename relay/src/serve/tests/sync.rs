@@ -279,7 +279,8 @@ async fn a_cursor_resumes_and_one_of_another_history_does_not() {
     let (head, ..) = opened(&sync.open(None, 0).await);
     drop(sync);
     let late_ms = now_ms() - 60_000;
-    let command = json!({"command": "send", "channel": CHANNEL, "text": "late", "sent_at": late_ms});
+    let command =
+        json!({"command": "send", "channel": CHANNEL, "text": "late", "sent_at": late_ms});
     json.ask(&command).await;
     let mut sync = Sync::connect(relay.address, "ada").await;
     let frame = sync.open(Some(head), 0).await;

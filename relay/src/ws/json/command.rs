@@ -218,6 +218,7 @@ mod tests {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "codes are written in place")]
     fn refused(text: &str, code: Code) {
         assert_eq!(read(text).command.unwrap_err().code, code, "{text}");
     }

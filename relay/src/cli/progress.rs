@@ -26,6 +26,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Messages.
     Messages,
+    /// Ops: messages, edits, deletions and reactions.
+    Ops,
 }
 
 impl Progress {
@@ -36,6 +38,7 @@ impl Progress {
         let counts = match unit {
             Unit::Bytes => "{bytes} of {total_bytes}",
             Unit::Messages => "{human_pos} of {human_len} messages",
+            Unit::Ops => "{human_pos} of {human_len} ops",
         };
         let template = match total {
             Some(_) => format!("{{msg:>10}} [{{wide_bar}}] {counts}, {{eta}} left"),
@@ -56,6 +59,11 @@ impl Progress {
     pub(crate) fn set(&self, done: u64) {
         self.bar.set_position(done);
         self.line_now_and_then();
+    }
+
+    /// How much is done.
+    pub(crate) fn done(&self) -> u64 {
+        self.bar.position()
     }
 
     /// Adds to what is done.
@@ -88,6 +96,7 @@ impl Progress {
         let counted = match self.unit {
             Unit::Bytes => indicatif::HumanBytes(done).to_string(),
             Unit::Messages => format!("{} messages", indicatif::HumanCount(done)),
+            Unit::Ops => format!("{} ops", indicatif::HumanCount(done)),
         };
         match self.bar.length().filter(|total| *total > 0) {
             Some(total) => {

@@ -36,10 +36,3 @@ impl fmt::Debug for App {
         f.debug_struct("App").field("phase", &self.phases.phase()).finish_non_exhaustive()
     }
 }
-
-/// The clock, in ms since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    // A clock before 1970 is as wrong as one of 1970.
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}

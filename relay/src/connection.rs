@@ -180,7 +180,7 @@ async fn answer(mut answers: AnswersOut, outbox: &Outbox) {
                         outbox.push_answer(frame);
                     }
                 }
-                Reply::Close(close) => outbox.end_at_once(close),
+                Reply::Close(close) => outbox.end(close),
             },
             asked = answers.recv(), if asked_all.is_none() && out.len() < ANSWERS_OUT_MAX => {
                 match asked {

@@ -90,7 +90,7 @@ impl Hub {
     /// Hands a frame that is not stored to the channel's other sync subscribers.
     pub(crate) fn forward(&self, from: &Subscription, frame: &Message) {
         for subscription in self.subscribers(from.channel()) {
-            if subscription.id() != from.id() && subscription.form() == Form::Sync {
+            if subscription.id() != from.id() && matches!(subscription.form(), Form::Sync { .. }) {
                 subscription.forward(frame);
             }
         }

@@ -54,11 +54,6 @@ impl PhaseSetter {
 }
 
 impl Phases {
-    /// The phase now.
-    pub(crate) fn phase(&self) -> Phase {
-        *self.0.borrow()
-    }
-
     /// Waits until the relay no longer runs; tells what it does instead.
     pub(crate) async fn left_running(&mut self) -> Phase {
         match self.0.wait_for(|phase| *phase != Phase::Running).await {

@@ -118,7 +118,7 @@ fn chunks_are_consecutive_late_and_of_one_sender() {
         let is_late = late(&all);
         let mut order: Vec<_> = all.iter().map(|a| a.message.id).collect();
         order.sort_unstable();
-        let (every, size) = (every as usize, size as usize);
+        let (every, size) = (usize::try_from(every).unwrap(), usize::try_from(size).unwrap());
         let mut delays = BTreeSet::new();
         for begin in (every..all.len() - size).step_by(every + size) {
             let chunk = &all[begin..begin + size];

@@ -11,6 +11,7 @@ const SENDERS: [&str; 40] = [
 ];
 
 /// Cumulated shares: the i-th sender writes 1 / (i + 1) as much as the first.
+#[expect(clippy::indexing_slicing, reason = "in a constant the compiler checks the index")]
 const SHARES: [u32; SENDERS.len()] = {
     let mut shares = [0; SENDERS.len()];
     let (mut i, mut sum) = (0, 0);
@@ -225,7 +226,7 @@ const ENDS: [&str; 12] = [".", ".", ".", "", "", "", "!", "?", "...", ", right?"
 /// Who writes a message.
 pub(super) fn sender(dice: &mut Dice) -> &'static str {
     let total = SHARES.last().copied().unwrap_or(1);
-    let at = u64::from(dice.u32()) * u64::from(total) >> 32;
+    let at = (u64::from(dice.u32()) * u64::from(total)) >> 32;
     let index = SHARES.partition_point(|share| u64::from(*share) <= at);
     SENDERS.get(index).copied().unwrap_or("kai")
 }

@@ -226,7 +226,7 @@ pub(crate) fn put_message(
 }
 
 /// Counts a message in its window's row, which the first one makes.
-fn count_message(
+pub(crate) fn count_message(
     row: &mut Option<DirectoryRow>,
     generation: u32,
     time_ms: u64,

@@ -3,6 +3,7 @@
 //! 4000-4499 tell the client to come back and resume: it lost nothing. 4500 and above tell it not
 //! to come back as it is. Codes below 4000 are those of RFC 6455.
 
+use backscroll_core::wire::CloseCode as Ours;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -26,8 +27,12 @@ pub(crate) enum Close {
     Utf8,
     /// A frame was larger than 1 MiB.
     TooBig,
-    /// The sync client did not begin with a `hello` that the relay takes.
+    /// The sync client did not begin with `hello`.
     Hello,
+    /// The sync client speaks another version.
+    Version,
+    /// The credential is missing or wrong.
+    Unauthorized,
 }
 
 impl Close {
@@ -35,14 +40,17 @@ impl Close {
     pub(crate) const fn code(self) -> u16 {
         match self {
             Self::Gone => 1000,
-            Self::Draining => 4000,
-            Self::Slow => 4001,
-            Self::Failed => 4002,
+            Self::Draining => Ours::GoingAway.as_u16(),
+            Self::Slow => Ours::SlowConsumer.as_u16(),
+            Self::Failed => Ours::StoreFailed.as_u16(),
+            // Nobody listens, most likely; whoever does shall come back.
             Self::Silent => 4003,
             Self::Protocol => 1002,
             Self::Utf8 => 1007,
             Self::TooBig => 1009,
-            Self::Hello => 4500,
+            Self::Hello => Ours::BadProtocol.as_u16(),
+            Self::Version => Ours::Version.as_u16(),
+            Self::Unauthorized => Ours::Unauthorized.as_u16(),
         }
     }
 
@@ -58,6 +66,8 @@ impl Close {
             Self::Utf8 => "a text frame must be UTF-8",
             Self::TooBig => "a frame may have 1 MiB",
             Self::Hello => "a connection begins with hello",
+            Self::Version => "the relay speaks another version",
+            Self::Unauthorized => "the credential is missing or wrong",
         }
     }
 

@@ -29,10 +29,14 @@ impl<'a> Encoded<'a> {
     }
 
     /// Its frames in `form`.
-    pub(super) fn frames(&mut self, form: Form) -> Arc<[Message]> {
+    pub(super) fn frames(&mut self, form: &Form) -> Arc<[Message]> {
         let (encoded, encode): (_, fn(&Committed) -> Vec<Message>) = match form {
             Form::Json => (&mut self.json, json::frames_of),
-            Form::Sync => (&mut self.sync, sync::frames_of),
+            Form::Sync { user } => match sync::own_frames_of(self.event) {
+                // A user has a few devices: not worth a place to keep them.
+                Some((own, frames)) if own == &**user => return frames.into(),
+                _ => (&mut self.sync, sync::frames_of),
+            },
         };
         encoded.get_or_insert_with(|| encode(self.event).into()).clone()
     }

@@ -17,12 +17,15 @@ use tokio_tungstenite::tungstenite::Message;
 const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// In which form a subscriber gets events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// JSON text frames of `/ws`.
     Json,
     /// Binary frames of `/sync`.
-    Sync,
+    Sync {
+        /// Who listens: a user's own marks say more than those of others.
+        user: Arc<str>,
+    },
 }
 
 /// One subscriber of one channel.
@@ -76,8 +79,8 @@ impl Subscription {
     }
 
     /// The form of its frames.
-    pub(crate) const fn form(&self) -> Form {
-        self.form
+    pub(crate) const fn form(&self) -> &Form {
+        &self.form
     }
 
     /// Holds back what comes from now on, as a new subscriber does: it asks again.

@@ -5,3 +5,4 @@ mod frames;
 mod http;
 mod live;
 mod support;
+mod sync;

@@ -109,7 +109,7 @@ async fn a_frame_of_the_limit_is_read_and_a_larger_one_closes_with_1009() {
             }
         };
         assert_eq!(u16::from(close.code), 1009, "{path}");
-        write.await.unwrap();
+        drop(write.await.unwrap());
     }
     relay.stop().await.unwrap();
 }

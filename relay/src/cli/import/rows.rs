@@ -107,9 +107,10 @@ impl<'r> Rows<'r> {
         let mut rows = 0;
         while let Some((id, place, body)) = self.next_of(channel) {
             if let Added::Refused(code) = import.add(id, body)? {
-                let stored = Conflict::Stored { id };
-                let refused = Conflict::Refused { code };
-                let why = if code == Code::IdTaken { stored } else { refused };
+                let why = match code {
+                    Code::IdTaken => Conflict::Stored { id },
+                    code => Conflict::Refused { code },
+                };
                 self.report.bad_line(place, &why);
             }
             rows += 1;

@@ -169,7 +169,9 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        figment = figment.merge(Env::prefixed("BACKSCROLL_").split("__"));
+        // Only names with a section are settings: `BACKSCROLL_BIN` may be anybody's.
+        let settings = Env::prefixed("BACKSCROLL_").filter(|key| key.as_str().contains("__"));
+        figment = figment.merge(settings.split("__"));
         overrides.apply(figment).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))
     }
 

@@ -30,6 +30,8 @@ pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> R
         // An empty name is a bad channel, not a page that does not exist.
         .route("/api/channels//messages", any(channels::nameless))
         .route("/api/{*rest}", any(not_found))
+        // Before the layers, so that these have a say in methods no route has: OPTIONS is theirs.
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(FRAME_BYTES_MAX))
         .layer(cors(&app))
         .route("/ws", get(ws::serve_json))

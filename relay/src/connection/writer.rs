@@ -18,11 +18,12 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 /// A client that was not heard of for this long is gone: one ping and 10 s for its pong.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// A client that takes none of a batch of 64 KiB in this time is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that does not take a batch of 64 KiB, or one large answer, in this time is too slow.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a close frame may take behind what is being written.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a close frame may take behind what is being written: nothing else waits any more, so
+/// that a client that was merely busy gets the time to read why it was closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
 

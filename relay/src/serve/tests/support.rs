@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -154,6 +154,15 @@ impl Client {
         let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
         let connect = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
         Ok(Self(soon("a handshake", connect).await?.0))
+    }
+
+    /// A client whose system holds little of what it does not read.
+    pub(super) async fn connect_with_small_buffer(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.unwrap());
+        let request = format!("ws://{address}/ws");
+        Self(tokio_tungstenite::client_async(request, stream).await.unwrap().0)
     }
 
     pub(super) async fn send(&mut self, command: &Value) {

@@ -16,6 +16,7 @@ mod send;
 pub(crate) mod thread;
 pub(crate) mod writer;
 
+pub(crate) use check::chain;
 pub use command::{
     Code, Identity, Mark, NewMessage, Push, PushOutcome, PushRefusal, Refusal, Rights, SendRequest,
     Sent,

@@ -4,7 +4,9 @@
 
 use crate::commit::thread::{Queue, Queued, run};
 use crate::commit::writer::{Command, ReadySend, Writer};
-use crate::commit::{Code, Mark, Publish, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent};
+use crate::commit::{
+    Code, Mark, Publish, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
+};
 use crate::compact::Compactor;
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX};
 use crate::ranks::RankCache;
@@ -93,9 +95,7 @@ impl Engine {
     pub async fn push(&self, push: Push) -> Result<PushOutcome, Unavailable> {
         let names = check_channel(&push.channel)
             .map_err(|error| (Code::BadChannel, error))
-            .and_then(|()| {
-                check_user(&push.from.user).map_err(|error| (Code::BadRequest, error))
-            });
+            .and_then(|()| check_user(&push.from.user).map_err(|error| (Code::BadRequest, error)));
         if let Err((code, error)) = names {
             let refusal = Refusal::new(code, error.to_string());
             let refused = Some(PushRefusal { chunk_index: 0, refusal });
@@ -165,9 +165,8 @@ impl Engine {
         self.inner.compactor.stop();
         // An error means that the writer has gone already.
         let _ = self.inner.queue.blocking_send(Queue::Stop);
-        let threads = std::mem::take(
-            &mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let threads =
+            std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
@@ -202,8 +201,7 @@ fn ready(send: SendRequest, now_ms: u64) -> Result<ReadySend, Refusal> {
         .map(|key| idempotency_digest(&send.message.content.from, key))
         .transpose()?;
     let mut entropy = [0; 16];
-    getrandom::fill(&mut entropy)
-        .map_err(|error| Refusal::new(Code::Retry, error.to_string()))?;
+    getrandom::fill(&mut entropy).map_err(|error| Refusal::new(Code::Retry, error.to_string()))?;
     let entropy = u128::from_ne_bytes(entropy);
     Ok(ReadySend { request: send, body, idempotency, now_ms, entropy })
 }

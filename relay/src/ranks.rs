@@ -43,17 +43,18 @@ impl Ranks {
         let (mut starts, mut counts) = (Vec::new(), Vec::new());
         let mut damaged = false;
         let range = keys::channel(channel);
-        rows.scan(Family::Ranks, bounds(&range), Direction::Forward, &mut |key, value| {
-            match (keys::rank_of(key), value.try_into().map(u32::from_be_bytes)) {
-                (Some(start), Ok(count)) => {
-                    starts.push(start);
-                    counts.push(count);
-                    ControlFlow::Continue(())
-                }
-                _ => {
-                    damaged = true;
-                    ControlFlow::Break(())
-                }
+        rows.scan(Family::Ranks, bounds(&range), Direction::Forward, &mut |key, value| match (
+            keys::rank_of(key),
+            value.try_into().map(u32::from_be_bytes),
+        ) {
+            (Some(start), Ok(count)) => {
+                starts.push(start);
+                counts.push(count);
+                ControlFlow::Continue(())
+            }
+            _ => {
+                damaged = true;
+                ControlFlow::Break(())
             }
         })?;
         if damaged || starts.first().is_some_and(|first| *first != 0) {

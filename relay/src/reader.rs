@@ -1,45 +1,224 @@
-//! Reads of what is committed, each on one snapshot. Calls block; clones are cheap.
+//! Reads of what is committed, each on one snapshot, so that all it finds is of one moment.
+//!
+//! Calls block: use them from blocking threads. Knows rows and ranks; nothing of sockets.
+
+mod history;
+mod segment;
+mod sync;
+
+pub use history::History;
+pub use segment::{HaveSeqs, SegmentAnswer};
+pub use sync::LateSince;
 
 use crate::index::MessageRow;
-use backscroll_core::change::{ChangeHash, DocKind};
-use backscroll_core::directory::{Directory, Entry};
-use backscroll_core::message::MessageId;
-use backscroll_core::viewport::Query;
-use backscroll_core::window::Window;
-use bytes::Bytes;
+use crate::ranks::RankCache;
+use crate::store::keys::{self, ChannelId, bounds};
+use crate::store::kv::{Direction, Family, Snapshot};
+use crate::store::rows::{HeadRow, IndexRow, LogRow, ReadRow, Row};
+use crate::store::{Store, StoreError};
+use backscroll_core::message::{Content, MessageId};
+use backscroll_core::viewport::QueryError;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
-/// Reads what is committed.
+/// Reads what is committed; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    store: Store,
+    ranks: Arc<RankCache>,
+}
 
-/// One snapshot: everything read through it is of one moment.
-#[derive(Debug)]
-pub struct View<'a> {}
+/// The store at one moment.
+pub struct View<'a> {
+    rows: Box<dyn Snapshot + 'a>,
+    ranks: &'a RankCache,
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").finish_non_exhaustive()
+    }
+}
+
+/// Why a read has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The query cannot be answered.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A channel in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSummary {
+    /// Its name.
+    pub channel: String,
+    /// Messages, deleted ones included.
+    pub total: u64,
+    /// Seq of its last op.
+    pub seq: u64,
+    /// Sent time of the newest message, in ms since the Unix epoch.
+    pub newest_at: Option<u64>,
+}
+
+/// Where a channel ends. All zero where nobody wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Seq of its last op.
+    pub seq: u64,
+    /// Hash of its last change.
+    pub hash: [u8; 32],
+    /// Messages, deleted ones included.
+    pub total: u64,
+    /// The greatest id.
+    pub newest: Option<MessageId>,
+}
+
+/// A stored change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredChange {
+    /// Seq of its first op.
+    pub first_seq: u64,
+    /// The change and its place.
+    pub row: LogRow,
+}
 
 impl Reader {
-    /// Takes a snapshot.
-    pub fn view(&self) -> View<'_>;
+    /// A reader of `store`; those that share `ranks` share what they learnt of the channels.
+    #[must_use]
+    pub const fn new(store: Store, ranks: Arc<RankCache>) -> Self {
+        Self { store, ranks }
+    }
+
+    /// Everything as it is now.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View { rows: self.store.snapshot(), ranks: &self.ranks }
+    }
+}
+
+/// Decodes the rows of a scan until one is damaged or `take` has enough.
+fn scan_rows<R: Row>(
+    rows: &dyn Snapshot,
+    range: &keys::KeyRange,
+    direction: Direction,
+    mut take: impl FnMut(&[u8], R) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut damage = None;
+    rows.scan(R::FAMILY, bounds(range), direction, &mut |key, row| match R::decode(row) {
+        Ok(row) => take(key, row),
+        Err(error) => {
+            damage = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    damage.map_or(Ok(()), Err)
+}
+
+fn message_row(id: MessageId, row: IndexRow) -> Result<MessageRow, StoreError> {
+    let content = Content::from_body(&row.body)
+        .map_err(|_| StoreError::damaged(Family::Index, "a message body does not read back"))?;
+    let IndexRow { seq, late, annotations, .. } = row;
+    Ok(MessageRow { id, seq, late, content, annotations })
 }
 
 impl View<'_> {
+    /// One row.
+    pub(crate) fn row<R: Row>(&self, family: Family, key: &[u8]) -> Result<Option<R>, StoreError> {
+        self.rows.get(family, key)?.map(|row| R::decode(&row)).transpose()
+    }
+
+    /// A channel's number and head; `None` where nobody wrote.
+    fn find(&self, channel: &str) -> Result<Option<(ChannelId, HeadRow)>, StoreError> {
+        let Some(number) = self.rows.get(Family::Meta, &keys::channel_name(channel))? else {
+            return Ok(None);
+        };
+        let number = keys::channel_of(&number)
+            .ok_or(StoreError::damaged(Family::Meta, "a channel has no number"))?;
+        let head = self
+            .row(Family::Meta, &keys::head(number))?
+            .ok_or(StoreError::damaged(Family::Meta, "a channel has no head"))?;
+        Ok(Some((number, head)))
+    }
+
     /// All channels, by name.
-    pub fn channels(&self) -> Result<Vec<ChannelSummary>, ReadError>;
-    /// Head of a channel; seq 0 and total 0 where nobody wrote.
-    pub fn head(&self, channel: &str) -> Result<Head, ReadError>;
-    /// Messages of a viewport (design 5.2).
-    pub fn history(&self, channel: &str, query: &Query) -> Result<History, ReadError>;
-    /// A message by id.
-    pub fn message(&self, channel: &str, id: MessageId) -> Result<Option<MessageRow>, ReadError>;
-    /// The whole directory.
-    pub fn directory(&self, channel: &str) -> Result<Directory, ReadError>;
-    /// The entries that changed after `seq`.
-    pub fn directory_since(&self, channel: &str, seq: u64) -> Result<Directory, ReadError>;
-    /// Whether `seq` is the last seq of the change `hash` (or both are of an empty channel).
-    pub fn cursor_matches(&self, channel: &str, seq: u64, hash: &ChangeHash) -> Result<bool, ReadError>;
-    /// Late messages after `seq`, as runs.
-    pub fn late_since(&self, channel: &str, seq: u64) -> Result<LateSince, ReadError>;
-    /// What `fetch` answers for one window.
-    pub fn segment(&self, channel: &str, window: Window, have: HaveSeqs) -> Result<SegmentAnswer, ReadError>;
-    /// Stored changes after `seq`, in order, at most `limit`.
-    pub fn changes(&self, channel: &str, seq: u64, limit: usize) -> Result<Vec<StoredChange>, ReadError>;
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// O(channels).
+    pub fn channels(&self) -> Result<Vec<ChannelSummary>, ReadError> {
+        let mut names = Vec::new();
+        let range = keys::channel_names();
+        self.rows.scan(Family::Meta, bounds(&range), Direction::Forward, &mut |key, _| {
+            names.extend(keys::name_of(key).map(str::to_owned));
+            ControlFlow::Continue(())
+        })?;
+        let mut channels = Vec::with_capacity(names.len());
+        for channel in names {
+            let Head { seq, total, newest, .. } = self.head(&channel)?;
+            let newest_at = newest.map(MessageId::time_ms);
+            channels.push(ChannelSummary { channel, total, seq, newest_at });
+        }
+        Ok(channels)
+    }
+
+    /// Where a channel ends.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn head(&self, channel: &str) -> Result<Head, ReadError> {
+        let head = self.find(channel)?.map_or_else(HeadRow::default, |(_, head)| head);
+        let HeadRow { seq, hash, total, newest } = head;
+        Ok(Head { seq, hash, total, newest })
+    }
+
+    /// A message.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn message(&self, channel: &str, id: MessageId) -> Result<Option<MessageRow>, ReadError> {
+        let Some((number, _)) = self.find(channel)? else { return Ok(None) };
+        let row = self.row(Family::Index, &keys::message(number, id))?;
+        Ok(row.map(|row| message_row(id, row)).transpose()?)
+    }
+
+    /// Stored changes whose first seq is above `after_seq`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn changes(
+        &self,
+        channel: &str,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredChange>, ReadError> {
+        let mut changes = Vec::new();
+        let Some((number, _)) = self.find(channel)? else { return Ok(changes) };
+        if limit == 0 {
+            return Ok(changes);
+        }
+        let range = keys::log_from(number, after_seq.saturating_add(1));
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: LogRow| {
+            if let Some(first_seq) = keys::seq_of(key) {
+                changes.push(StoredChange { first_seq, row });
+            }
+            if changes.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(changes)
+    }
+
+    /// A user's marks in a channel.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn read_state(&self, channel: &str, user: &str) -> Result<Option<ReadRow>, ReadError> {
+        let Some((number, _)) = self.find(channel)? else { return Ok(None) };
+        Ok(self.row(Family::Reads, &keys::read_state(number, user))?)
+    }
 }

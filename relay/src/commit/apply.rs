@@ -226,7 +226,7 @@ pub(crate) fn put_message(
 }
 
 /// Counts a message in its window's row, which the first one makes.
-fn count_message(
+pub(crate) fn count_message(
     row: &mut Option<DirectoryRow>,
     generation: u32,
     time_ms: u64,
@@ -301,14 +301,9 @@ fn greatest_op(
 ) -> Result<Option<(u64, ActorId16)>, StoreError> {
     let range = keys::annotation_ops(channel.number, target.window, key);
     let mut greatest = None;
-    rows.scan(
-        Family::Annotations,
-        keys::bounds(&range),
-        Direction::Reverse,
-        &mut |key, _| {
-            greatest = keys::op_of(key);
-            ControlFlow::Break(())
-        },
-    )?;
+    rows.scan(Family::Annotations, keys::bounds(&range), Direction::Reverse, &mut |key, _| {
+        greatest = keys::op_of(key);
+        ControlFlow::Break(())
+    })?;
     Ok(greatest)
 }

@@ -36,10 +36,8 @@ pub(super) struct Author<'a> {
 
 impl Author<'_> {
     /// The relay itself, which authors what JSON clients send.
-    pub(super) const RELAY: Self = Self {
-        user: "",
-        rights: Rights { bridge: true, moderate: true, replicate: false },
-    };
+    pub(super) const RELAY: Self =
+        Self { user: "", rights: Rights { bridge: true, moderate: true, replicate: false } };
 }
 
 /// What a check found.
@@ -94,10 +92,7 @@ pub(super) fn check(
 ) -> Result<Verdict, Stop> {
     let view = read(chunk, target)?;
     let actor = rows
-        .get(
-            Family::Actors,
-            &keys::actor(channel.number, target.window, target.doc, &view.actor),
-        )?
+        .get(Family::Actors, &keys::actor(channel.number, target.window, target.doc, &view.actor))?
         .map(|row| ActorRow::decode(&row))
         .transpose()?;
     let is_anothers = actor.as_ref().is_some_and(|actor| actor.user != author.user);
@@ -139,9 +134,8 @@ pub(super) fn check(
 
 /// Reads a chunk. Automerge panics on some inputs, and one command must not take others down.
 fn read(chunk: &[u8], target: Target) -> Result<ChangeView, Stop> {
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        ChangeView::read(chunk, target.window, target.doc)
-    }));
+    let read =
+        catch_unwind(AssertUnwindSafe(|| ChangeView::read(chunk, target.window, target.doc)));
     match read {
         Ok(Ok(view)) => Ok(view),
         Ok(Err(error)) => refuse(code_of(&error), chain(&error)),
@@ -296,9 +290,7 @@ fn check_annotation(
     let may = match &op.target {
         AnnotationKey::Reaction { user, .. } => bridge || user == author.user,
         AnnotationKey::Edit { .. } => bridge || content_of(&row)?.from == author.user,
-        AnnotationKey::Delete { .. } => {
-            bridge || moderate || content_of(&row)?.from == author.user
-        }
+        AnnotationKey::Delete { .. } => bridge || moderate || content_of(&row)?.from == author.user,
     };
     debug_assert!(!matches!(op.value, AnnotationValue::Delete) || op.key.ends_with(":d"));
     if may { Ok(()) } else { refuse(Code::Forbidden, "the annotation is another user's to make") }

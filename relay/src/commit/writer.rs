@@ -8,9 +8,8 @@ use super::event::Committed;
 use super::mark::merge_mark;
 use super::quota::Quota;
 use super::send::Groups;
-use crate::limits::{
-    TAIL_BYTES, TAIL_BYTES_NEWEST, TAIL_CHANGES, TAIL_CHANGES_NEWEST, WRITER_CHANNELS_MAX,
-};
+use crate::compact::is_due;
+use crate::limits::WRITER_CHANNELS_MAX;
 use crate::store::keys::{self, ChannelId};
 use crate::store::kv::{Durability, Family, Snapshot};
 use crate::store::rows::{DocRow, Row, TailSize};
@@ -52,12 +51,28 @@ pub(crate) struct Compacted {
 /// Something for the writer to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Push { push: Push, now_ms: u64, reply: Reply<PushOutcome> },
-    Send { send: Box<ReadySend>, reply: Reply<Result<Sent, Refusal>> },
-    Mark { mark: Mark, reply: Reply<Result<(), Refusal>> },
-    Compacted(Box<Compacted>),
+    Push {
+        push: Push,
+        now_ms: u64,
+        reply: Reply<PushOutcome>,
+    },
+    Send {
+        send: Box<ReadySend>,
+        reply: Reply<Result<Sent, Refusal>>,
+    },
+    Mark {
+        mark: Mark,
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// Answered when it is put, or found to be outdated.
+    Compacted {
+        compacted: Box<Compacted>,
+        reply: Reply<()>,
+    },
     /// Idempotency keys older than this are forgotten.
-    Expire { before_ms: u64 },
+    Expire {
+        before_ms: u64,
+    },
 }
 
 /// A document whose tail of raw changes has grown beyond its bound.
@@ -81,6 +96,7 @@ pub(super) enum Answer {
     Push(Reply<PushOutcome>, PushOutcome),
     Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
     Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
+    Compacted(Reply<()>),
 }
 
 impl Answer {
@@ -90,6 +106,7 @@ impl Answer {
             Self::Push(reply, outcome) => drop(reply.send(outcome)),
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
             Self::Mark(reply, outcome) => drop(reply.send(outcome)),
+            Self::Compacted(reply) => drop(reply.send(())),
         }
     }
 }
@@ -160,9 +177,10 @@ impl Writer {
                     let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
                     work.answers.push(Answer::Mark(reply, outcome));
                 }
-                Command::Compacted(compacted) => {
+                Command::Compacted { compacted, reply } => {
                     let channel = names.get(&mut work.txn, &compacted.channel)?;
-                    work.compacted(channel, *compacted)?;
+                    put_compacted(&mut work.txn, channel, *compacted)?;
+                    work.answers.push(Answer::Compacted(reply));
                 }
                 Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
             }
@@ -172,7 +190,7 @@ impl Writer {
             groups.flush(&mut work, channel, now_ms)?;
         }
         let next = names.next_number.to_be_bytes().to_vec();
-        let Work { mut txn, answers, done, .. } = work;
+        let (mut txn, answers, done) = work.finish();
         if !txn.is_empty() {
             txn.put(Family::Meta, keys::META_NEXT_CHANNEL.to_vec(), next);
         }
@@ -222,7 +240,11 @@ impl Names<'_> {
     }
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn finish(self) -> (Txn<'a>, Vec<Answer>, Done) {
+        (self.txn, self.answers, self.done)
+    }
+
     /// Stores the prefix of a push that is good.
     fn push(
         &mut self,
@@ -257,8 +279,7 @@ impl Work<'_> {
         chunk: &bytes::Bytes,
         now_ms: u64,
     ) -> Result<u64, Stop> {
-        let verdict =
-            check(&self.txn, channel, self.quota, target, author, chunk, now_ms)?;
+        let verdict = check(&self.txn, channel, self.quota, target, author, chunk, now_ms)?;
         let new = match verdict {
             Verdict::Stored(seq) => return Ok(seq),
             Verdict::New(new) => new,
@@ -283,40 +304,37 @@ impl Work<'_> {
         window: Window,
         doc: DocKind,
     ) -> Result<(), StoreError> {
-        let newest_ms = channel.head.newest.map(|newest| newest.time_ms());
         let Some(row) = channel.window(&self.txn, window)? else { return Ok(()) };
-        let (changes, bytes) = if Some(row.entry.last_ms) == newest_ms {
-            (TAIL_CHANGES_NEWEST, TAIL_BYTES_NEWEST)
-        } else {
-            (TAIL_CHANGES, TAIL_BYTES)
-        };
-        let tail = row.tail(doc);
-        if tail.changes > changes || tail.bytes > bytes {
+        if is_due(&row, row.tail(doc), channel.head.newest) {
             let channel = channel.name.as_ref().to_owned();
             self.done.tails.insert(TailJob { channel, window, doc });
         }
         Ok(())
     }
+}
 
-    /// Takes a saved document, unless the window or its saved document changed since it was made.
-    fn compacted(&mut self, channel: &mut Channel, done: Compacted) -> Result<(), StoreError> {
-        let Compacted { window, doc, base_seq, taken, row, .. } = done;
-        let Some(mut entry) = channel.window(&self.txn, window)? else { return Ok(()) };
-        let key = keys::doc(channel.number, window, doc);
-        let base = self.txn.get(Family::Docs, &key)?.map(|row| DocRow::decode(&row)).transpose()?;
-        let is_current = entry.entry.generation == row.generation
-            && base.map_or(0, |base| base.upto_seq) == base_seq
-            && row.upto_seq <= entry.mark(doc).last_seq;
-        if !is_current {
-            return Ok(());
-        }
-        let tail = entry.tail_mut(doc);
-        tail.changes = tail.changes.saturating_sub(taken.changes);
-        tail.bytes = tail.bytes.saturating_sub(taken.bytes);
-        channel.put_window(&mut self.txn, window, entry);
-        self.txn.put(Family::Docs, key, row.encode());
-        Ok(())
+/// Takes a saved document, unless the window or its saved document changed since it was made.
+pub(crate) fn put_compacted(
+    txn: &mut Txn<'_>,
+    channel: &mut Channel,
+    done: Compacted,
+) -> Result<(), StoreError> {
+    let Compacted { window, doc, base_seq, taken, row, .. } = done;
+    let Some(mut entry) = channel.window(txn, window)? else { return Ok(()) };
+    let key = keys::doc(channel.number, window, doc);
+    let base = txn.get(Family::Docs, &key)?.map(|row| DocRow::decode(&row)).transpose()?;
+    let is_current = entry.entry.generation == row.generation
+        && base.map_or(0, |base| base.upto_seq) == base_seq
+        && row.upto_seq <= entry.mark(doc).last_seq;
+    if !is_current {
+        return Ok(());
     }
+    let tail = entry.tail_mut(doc);
+    tail.changes = tail.changes.saturating_sub(taken.changes);
+    tail.bytes = tail.bytes.saturating_sub(taken.bytes);
+    channel.put_window(txn, window, entry);
+    txn.put(Family::Docs, key, row.encode());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -188,21 +188,16 @@ pub fn message_of(key: &[u8]) -> Option<MessageId> {
 /// Messages whose number is `from` or more and below `to`; `None` is the channel's end.
 #[must_use]
 pub fn messages(channel: ChannelId, from: u128, to: Option<u128>) -> KeyRange {
-    let end = to.map_or_else(
-        || prefixed(channel.to_be_bytes().to_vec()).end,
-        |to| message_at(channel, to),
-    );
+    let end = to
+        .map_or_else(|| prefixed(channel.to_be_bytes().to_vec()).end, |to| message_at(channel, to));
     message_at(channel, from)..end
 }
 
-/// With the time complemented, the newest message of a window comes first, as in its document.
-const TIME_MASK: u128 = ((1 << 48) - 1) << 80;
-
-/// Membership of a message in a window, in key order.
+/// Membership of a message in a window. The id is complemented: newest first, as `segment` frames
+/// list seqs. (A document's keys complement the time only: within one ms they ascend.)
 #[must_use]
 pub fn member(channel: ChannelId, window: Window, id: MessageId) -> Vec<u8> {
-    let order = id.as_u128() ^ TIME_MASK;
-    joined(&[&window_key(channel, window), &order.to_be_bytes()])
+    joined(&[&window_key(channel, window), &(!id.as_u128()).to_be_bytes()])
 }
 
 /// All messages of a window, newest first.
@@ -214,8 +209,7 @@ pub fn members(channel: ChannelId, window: Window) -> KeyRange {
 /// The id in a key of [`members`].
 #[must_use]
 pub fn member_of(key: &[u8]) -> Option<MessageId> {
-    let order = u128::from_be_bytes(*key.last_chunk()?);
-    MessageId::from_u128(order ^ TIME_MASK).ok()
+    MessageId::from_u128(!u128::from_be_bytes(*key.last_chunk()?)).ok()
 }
 
 /// One annotation op: `key` is the text of the document's key, which never holds a NUL.
@@ -227,13 +221,7 @@ pub fn annotation(
     counter: u64,
     actor: &ActorId16,
 ) -> Vec<u8> {
-    joined(&[
-        &window_key(channel, window),
-        key.as_bytes(),
-        &[0],
-        &counter.to_be_bytes(),
-        &actor.0,
-    ])
+    joined(&[&window_key(channel, window), key.as_bytes(), &[0], &counter.to_be_bytes(), &actor.0])
 }
 
 /// All ops of an annotation key, the winner last.
@@ -305,7 +293,9 @@ mod tests {
         let window = Window::covering(3, 1_700_000_000_000);
         let old = MessageId::from_parts(1_700_000_000_000, 7);
         let new = MessageId::from_parts(1_700_000_000_001, 3);
-        assert!(member(1, window, new) < member(1, window, old));
+        let twin = MessageId::from_parts(1_700_000_000_001, 2);
+        assert!(member(1, window, new) < member(1, window, twin));
+        assert!(member(1, window, twin) < member(1, window, old));
         assert_eq!(member_of(&member(1, window, new)), Some(new));
         assert_eq!(window_of(&member(1, window, new)), Some(window));
         assert!(members(1, window).contains(&member(1, window, old)));

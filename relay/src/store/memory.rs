@@ -54,7 +54,8 @@ impl Snapshot for MemorySnapshot {
         if range.start >= range.end {
             return Ok(());
         }
-        let rows = rows.range::<[u8], _>((Bound::Included(range.start), Bound::Excluded(range.end)));
+        let rows =
+            rows.range::<[u8], _>((Bound::Included(range.start), Bound::Excluded(range.end)));
         let mut visit = |(key, value): (&Vec<u8>, &Vec<u8>)| visit(key, value);
         let _: ControlFlow<()> = match direction {
             Direction::Forward => rows.into_iter().try_for_each(&mut visit),

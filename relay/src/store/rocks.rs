@@ -47,8 +47,9 @@ impl RocksKv {
     /// Another process has it open, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let families = Family::ALL
-            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)));
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))
+        });
         let db = DB::open_cf_descriptors(&database_options(), folder, families)
             .map_err(|error| StoreError::opening(folder, error))?;
         Ok(Self { db })

@@ -11,12 +11,12 @@ pub use bytes::Take;
 use super::StoreError;
 use super::keys::doc_byte;
 use super::kv::Family;
+use annotations::{put_annotations, take_annotations};
+use backscroll_core::annotation::Annotations;
 use backscroll_core::change::{ActorState, ChangeHash, DocKind};
 use backscroll_core::directory::{DocMark, Entry};
 use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
-use annotations::{put_annotations, take_annotations};
-use backscroll_core::annotation::Annotations;
 use backscroll_core::wire::LateRun;
 use bytes::{put_bytes, put_number};
 
@@ -334,8 +334,7 @@ fn put_mark(out: &mut Vec<u8>, mark: DocMark, tail: TailSize) {
 }
 
 fn take_mark(take: &mut Take<'_>) -> Option<(DocMark, TailSize)> {
-    let mark =
-        DocMark { last_seq: take.number()?, digest: u64::from_be_bytes(take.array()?) };
+    let mark = DocMark { last_seq: take.number()?, digest: u64::from_be_bytes(take.array()?) };
     Some((mark, TailSize { changes: take.number()?, bytes: take.number()? }))
 }
 
@@ -360,15 +359,8 @@ impl Row for DirectoryRow {
         let (first_ms, last_ms) = (take.number()?, take.number()?);
         let (message_doc, message_tail) = take_mark(take)?;
         let (annotation_doc, annotation_tail) = take_mark(take)?;
-        let entry = Entry {
-            generation,
-            messages,
-            bytes,
-            first_ms,
-            last_ms,
-            message_doc,
-            annotation_doc,
-        };
+        let entry =
+            Entry { generation, messages, bytes, first_ms, last_ms, message_doc, annotation_doc };
         Some(Self { entry, message_tail, annotation_tail })
     }
 }

@@ -1,0 +1,261 @@
+//! Reads the log from its first change to its last, and holds the rows of each change against it.
+
+use super::{Channel, Progress};
+use crate::commit::apply::{count_message, is_late as comes_late};
+use crate::reader::ReadError;
+use crate::store::keys::{self, bounds};
+use crate::store::kv::{Direction, Family};
+use crate::store::rows::{
+    ActorRow, AnnotationRow, DirectoryRow, HashRow, HeadRow, IndexRow, LogRow, MemberRow, Row,
+    TailSize,
+};
+use backscroll_core::change::{
+    ActorId16, AnnotationOp, ChangeBody, ChangeView, DocKind, MessageOp,
+};
+use backscroll_core::window::Window;
+use backscroll_core::wire::is_late;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Changes read at a time.
+const STRIDE: usize = 256;
+
+/// Bytes of chunks read at a time.
+const STRIDE_BYTES: usize = 4 << 20;
+
+/// What the log tells of a channel.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) head: HeadRow,
+    pub(super) windows: BTreeMap<Window, DirectoryRow>,
+    actors: BTreeMap<(Window, DocKind, ActorId16), ActorRow>,
+    changes: u64,
+    annotation_changes: u64,
+    annotation_ops: u64,
+}
+
+impl Channel<'_> {
+    pub(super) fn verify_log(
+        &mut self,
+        head: &HeadRow,
+        progress: &mut dyn FnMut(&Progress<'_>),
+    ) -> Result<Told, ReadError> {
+        let mut told = Told::default();
+        loop {
+            let changes = self.log_rows(told.head.seq + 1)?;
+            if changes.is_empty() {
+                break;
+            }
+            for (first_seq, row) in changes {
+                self.verify_change(&mut told, first_seq, &row)?;
+            }
+            let seq = told.head.seq;
+            progress(&Progress { channel: &self.name, seq, head_seq: head.seq });
+        }
+        self.expect("the head", head, &told.head);
+        let directory: BTreeMap<_, _> = self.view.window_rows(&self.name)?.into_iter().collect();
+        self.verify_directory(&told, &directory)?;
+        Ok(told)
+    }
+
+    fn log_rows(&mut self, from: u64) -> Result<Vec<(u64, LogRow)>, ReadError> {
+        let range = keys::log_from(self.number, from);
+        let (mut changes, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
+        self.rows.scan(Family::Log, bounds(&range), Direction::Forward, &mut |key, row| {
+            let seq = keys::seq_of(key).unwrap_or(0);
+            match LogRow::decode(row) {
+                Ok(row) => {
+                    bytes += row.chunk.len();
+                    changes.push((seq, row));
+                }
+                Err(_) => damaged.push(seq),
+            }
+            let is_enough = changes.len() >= STRIDE || bytes >= STRIDE_BYTES;
+            if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        for seq in damaged {
+            self.problem(format!("change {seq} of the log is damaged"));
+        }
+        Ok(changes)
+    }
+
+    fn verify_change(
+        &mut self,
+        told: &mut Told,
+        first_seq: u64,
+        row: &LogRow,
+    ) -> Result<(), ReadError> {
+        if first_seq != told.head.seq + 1 {
+            let expected = told.head.seq + 1;
+            self.problem(format!("change {first_seq} follows where {expected} is the next seq"));
+        }
+        told.head.seq = row.last_seq(first_seq);
+        told.head.hash = row.hash.0;
+        told.changes += 1;
+        let LogRow { window, doc, generation, .. } = *row;
+        // Automerge panics on some damage.
+        let read = || ChangeView::read(&row.chunk, window, doc);
+        let Ok(read) = catch_unwind(AssertUnwindSafe(read)) else {
+            self.problem(format!("change {first_seq} does not read back: automerge panicked"));
+            return Ok(());
+        };
+        let view = match read {
+            Ok(view) if view.hash == row.hash && view.ops_len == row.ops => view,
+            Ok(_) => {
+                self.problem(format!("change {first_seq} is not the one its row names"));
+                return Ok(());
+            }
+            Err(error) => {
+                self.problem(format!("change {first_seq} does not read back: {error}"));
+                return Ok(());
+            }
+        };
+        let pointer = keys::window_log(self.number, window, doc, first_seq);
+        if self.rows.get(Family::WindowLog, &pointer)?.is_none() {
+            self.problem(format!("change {first_seq} is missing in window {window}"));
+        }
+        let mut entry = told.windows.remove(&window);
+        match &view.body {
+            ChangeBody::Messages(ops) => {
+                for op in ops {
+                    count_message(&mut entry, generation, op.id.time_ms(), op.body.len() as u64);
+                }
+                self.verify_messages(told, first_seq, row, ops)?;
+            }
+            ChangeBody::Annotations(ops) => {
+                told.annotation_changes += 1;
+                told.annotation_ops += view.ops_len;
+                self.verify_annotations(first_seq, window, &view, ops)?;
+            }
+        }
+        if let Some(mut entry) = entry {
+            match doc {
+                DocKind::Messages => &mut entry.entry.message_doc,
+                DocKind::Annotations => &mut entry.entry.annotation_doc,
+            }
+            .record(told.head.seq, &row.hash);
+            let TailSize { changes, bytes } = entry.tail_mut(doc);
+            *changes += 1;
+            *bytes += row.chunk.len() as u64;
+            told.windows.insert(window, entry);
+        } else {
+            self.problem(format!("change {first_seq} annotates an empty window"));
+        }
+        let actor = ActorRow { user: row.user.clone(), state: view.actor_state() };
+        let before = told.actors.insert((window, doc, view.actor), actor);
+        let (seq, user) = before.map_or((0, row.user.clone()), |row| (row.state.seq, row.user));
+        if seq + 1 != view.seq || user != row.user {
+            let what = "is not the next of its actor, or another user's";
+            self.problem(format!("change {first_seq} {what}"));
+        }
+        Ok(())
+    }
+
+    fn verify_messages(
+        &mut self,
+        told: &mut Told,
+        first_seq: u64,
+        row: &LogRow,
+        ops: &[MessageOp],
+    ) -> Result<(), ReadError> {
+        let mut ops: Vec<_> = ops.iter().collect();
+        ops.sort_unstable_by_key(|op| op.id);
+        let newest_before = told.head.newest;
+        for (position, op) in ops.into_iter().enumerate() {
+            let (seq, late) = (first_seq + position as u64, is_late(&row.late, position));
+            // What the relay wrote itself may be imported, which is never late.
+            let is_backfill = row.user.is_empty() && !late;
+            if late != comes_late(newest_before, op.id) && !is_backfill {
+                self.problem(format!("message {} has late = {late}, which is wrong", op.id));
+            }
+            told.head.total += 1;
+            told.head.newest = told.head.newest.max(Some(op.id));
+            let level = row.window.level();
+            let stored: Option<IndexRow> = self.get(&keys::message(self.number, op.id))?;
+            let is_same = stored.is_some_and(|stored| {
+                (stored.seq, stored.late, stored.level) == (seq, late, level)
+                    && stored.body == op.body
+            });
+            if !is_same {
+                self.problem(format!(
+                    "message {} is not indexed as change {first_seq} says",
+                    op.id
+                ));
+            }
+            let key = keys::member(self.number, row.window, op.id);
+            let member: Option<MemberRow> = self.get(&key)?;
+            if member != Some(MemberRow { seq, late }) {
+                self.problem(format!("message {} is not listed in its window", op.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_annotations(
+        &mut self,
+        first_seq: u64,
+        window: Window,
+        view: &ChangeView,
+        ops: &[AnnotationOp],
+    ) -> Result<(), ReadError> {
+        let row: Option<HashRow> = self.get(&keys::hash(self.number, window, &view.hash))?;
+        if row != Some(HashRow { first_seq, max_op: view.max_op() }) {
+            self.problem(format!("annotation change {first_seq} is not found by its hash"));
+        }
+        for op in ops {
+            let key = keys::annotation(self.number, window, &op.key, op.op, &view.actor);
+            let row: Option<AnnotationRow> = self.get(&key)?;
+            if row.is_none_or(|row| row.0 != op.value) {
+                self.problem(format!("annotation {} of change {first_seq} is missing", op.key));
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_directory(
+        &mut self,
+        told: &Told,
+        directory: &BTreeMap<Window, DirectoryRow>,
+    ) -> Result<(), ReadError> {
+        for (window, stored) in directory {
+            match told.windows.get(window) {
+                Some(expected) => {
+                    self.expect(&format!("window {window}"), &stored.entry, &expected.entry);
+                }
+                None => self.problem(format!("window {window} has no changes")),
+            }
+        }
+        for window in told.windows.keys().filter(|window| !directory.contains_key(window)) {
+            self.problem(format!("window {window} is missing in the directory"));
+        }
+        for ((window, doc, actor), expected) in &told.actors {
+            let stored: Option<ActorRow> =
+                self.get(&keys::actor(self.number, *window, *doc, actor))?;
+            if stored.as_ref() != Some(expected) {
+                self.problem(format!("actor {actor:?} of window {window} is not where it is"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that no change accounts for.
+    pub(super) fn verify_counts(&mut self, told: &Told) -> Result<(), ReadError> {
+        for (family, expected) in [
+            (Family::WindowLog, told.changes),
+            (Family::Index, told.head.total),
+            (Family::Members, told.head.total),
+            (Family::Actors, told.actors.len() as u64),
+            (Family::Hashes, told.annotation_changes),
+            (Family::Annotations, told.annotation_ops),
+        ] {
+            let stored = self.count(family)?;
+            self.expect(
+                &format!("the number of rows of kind {}", family.name()),
+                &stored,
+                &expected,
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,6 +1,11 @@
 //! Measures the write path and the viewports on a disk: `cargo run --release -p backscroll-relay
 //! --example store_figures -- FOLDER [MESSAGES]`. The folder must not hold a store.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program that prints figures"
+)]
 
 use backscroll_core::message::Content;
 use backscroll_core::viewport::{At, Query};

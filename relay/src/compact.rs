@@ -249,6 +249,7 @@ pub(crate) fn due(
 
 /// Whether a document is folded that need not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "tests fold without waiting for a long tail"))]
 pub(crate) enum IfDue {
     /// Only if its tail is too long.
     Only,

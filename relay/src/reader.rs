@@ -222,3 +222,6 @@ impl View<'_> {
         Ok(self.row(Family::Reads, &keys::read_state(number, user))?)
     }
 }
+
+#[cfg(test)]
+mod tests;

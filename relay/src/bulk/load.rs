@@ -262,10 +262,8 @@ impl<'s> Import<'s> {
         is_new_run: bool,
     ) -> Result<(), StoreError> {
         let before = self.fill(window)?;
-        let fill = before.map_or_else(
-            || Fill::one(time_ms, bytes),
-            |fill| fill.with(time_ms, bytes),
-        );
+        let fill =
+            before.map_or_else(|| Fill::one(time_ms, bytes), |fill| fill.with(time_ms, bytes));
         let planned = self.fills.entry(window).or_insert(Planned { fill, runs: 0 });
         planned.fill = fill;
         planned.runs += u32::from(is_new_run);

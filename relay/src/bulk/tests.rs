@@ -64,8 +64,7 @@ fn send_all(store: &Store, messages: &Messages) {
             let (reply, answer) = oneshot::channel();
             answers.push(answer);
             let body = content.to_body().unwrap();
-            let message =
-                NewMessage { id: Some(**id), sent_at: None, content: (*content).clone() };
+            let message = NewMessage { id: Some(**id), sent_at: None, content: (*content).clone() };
             let request = SendRequest { channel: "c".to_owned(), message, idempotency: None };
             let send = ReadySend { request, body, idempotency: None, now_ms: NOW, entropy: 1 };
             Command::Send { send: Box::new(send), reply }

@@ -4,7 +4,7 @@ use super::Channel;
 use crate::reader::{HaveSeqs, ReadError};
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{DirectoryRow, DocRow, IndexRow, Row, TailSize};
+use crate::store::rows::{DirectoryRow, DocRow, IndexRow, LogRow, Row, TailSize};
 use backscroll_core::change::DocKind;
 use backscroll_core::message::MessageId;
 use backscroll_core::segment::{SegmentDoc, SegmentError};
@@ -111,10 +111,17 @@ impl Channel<'_> {
         (row, left): (Option<DocRow>, TailSize),
         (digest, document): (u64, &SegmentDoc),
     ) -> Result<(), ReadError> {
-        if row.is_some_and(|row| row.digest != digest) {
-            self.problem(format!(
-                "the saved {name} of window {window} are not what their row says"
-            ));
+        if let Some(row) = row {
+            let generation = expected.entry.generation;
+            if (row.digest, row.generation) != (digest, generation) {
+                let what = "are not what their row says";
+                self.problem(format!("the saved {name} of window {window} {what}"));
+            }
+            if !self.ends_a_change(window, doc, row.upto_seq)? {
+                let seq = row.upto_seq;
+                let what = format!("ends with seq {seq}, where no change of it ends");
+                self.problem(format!("the saved {name} of window {window} {what}"));
+            }
         }
         let what = format!("the digest of the {name} of window {window}");
         self.expect(&what, &document.digest(), &expected.mark(doc).digest);
@@ -124,5 +131,21 @@ impl Channel<'_> {
             self.expect(&what, &stored.tail(doc), &left);
         }
         Ok(())
+    }
+
+    /// Whether a change of the document has this seq last.
+    fn ends_a_change(&mut self, window: Window, doc: DocKind, seq: u64) -> Result<bool, ReadError> {
+        let at = |seq| keys::window_log(self.number, window, doc, seq);
+        let range = at(0)..at(seq.saturating_add(1));
+        let mut first_seq = None;
+        let mut visit = |key: &[u8], _: &[u8]| {
+            first_seq = keys::seq_of(key);
+            ControlFlow::Break(())
+        };
+        let direction = Direction::Reverse;
+        self.rows.scan(Family::WindowLog, bounds(&range), direction, &mut visit)?;
+        let Some(first_seq) = first_seq else { return Ok(false) };
+        let change: Option<LogRow> = self.get(&keys::log(self.number, first_seq))?;
+        Ok(change.is_some_and(|change| change.last_seq(first_seq) == seq))
     }
 }

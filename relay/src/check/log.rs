@@ -130,6 +130,9 @@ impl Channel<'_> {
             }
         }
         if let Some(mut entry) = entry {
+            if generation != entry.entry.generation {
+                self.problem(format!("change {first_seq} is of generation {generation}"));
+            }
             match doc {
                 DocKind::Messages => &mut entry.entry.message_doc,
                 DocKind::Annotations => &mut entry.entry.annotation_doc,

@@ -85,6 +85,9 @@ fn what_is_acknowledged_is_there_after_reopening() {
     assert_eq!(next, 1_601);
 }
 
+/// A message as a copy holds it: id, body, seq and late bit, annotations.
+type Held = (MessageId, Vec<u8>, (u64, bool), Annotations);
+
 /// A client's copy of a window: documents and facts, built from answers and changes.
 struct Copy {
     window: Window,
@@ -140,7 +143,7 @@ impl Copy {
         answer.as_of
     }
 
-    fn state(&self) -> Vec<(MessageId, Vec<u8>, (u64, bool), Annotations)> {
+    fn state(&self) -> Vec<Held> {
         let annotations = &self.documents[&DocKind::Annotations];
         let messages = self.documents[&DocKind::Messages].messages();
         messages
@@ -169,7 +172,7 @@ impl Source {
         let (doc, chunk) = if i % 5 == 4 {
             let (user, emoji) = ("ada".to_owned(), format!("e{}", i % 3));
             let key = AnnotationKey::Reaction { id: self.first, user, emoji };
-            let entry = (key, AnnotationValue::Reaction(i % 2 == 0));
+            let entry = (key, AnnotationValue::Reaction(i.is_multiple_of(2)));
             let authored = self.annotations.annotate(ActorId16([2; 16]), &[entry]).unwrap();
             (DocKind::Annotations, authored.chunk)
         } else {

@@ -79,7 +79,8 @@ fn agrees_with_a_sorted_map(kv: &dyn Kv) {
     let mut state = 7_u32;
     for _ in 0..2_000 {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let key = vec![b'm', (state >> 24) as u8, (state >> 16) as u8 & 3];
+        let [high, low, ..] = state.to_be_bytes();
+        let key = vec![b'm', high, low & 3];
         let mut batch = Batch::new();
         if state & 0x300 == 0 {
             model.remove(&key);

@@ -14,10 +14,10 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Shared by all families, index and filter blocks inside: the relay's memory budget is 150 MB.
-const BLOCK_CACHE_BYTES: usize = 48 << 20;
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
 /// Sum over all families' memtables.
-const MEMTABLES_BYTES: usize = 48 << 20;
-const MEMTABLE_BUSY_BYTES: usize = 16 << 20;
+const MEMTABLES_BYTES: usize = 32 << 20;
+const MEMTABLE_BUSY_BYTES: usize = 8 << 20;
 const MEMTABLE_QUIET_BYTES: usize = 4 << 20;
 /// Larger than the default 4 KiB: half the index blocks, and rows of one viewport lie together.
 const BLOCK_BYTES: usize = 16 << 10;

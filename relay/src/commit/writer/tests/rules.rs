@@ -162,9 +162,9 @@ fn a_window_beyond_four_times_its_bound_takes_no_more() {
 fn an_author_may_not_cut_a_channel_into_dust() {
     let mut relay = Relay::new();
     let mut codes = Vec::new();
-    for i in 0..70_u64 {
-        let window = Window::covering(5, T0 + i * 3_000_000 - 300_000_000);
-        let mut author = MessageAuthor::new(window, ActorId16([i as u8; 16]));
+    for i in 0..70_u8 {
+        let window = Window::covering(5, T0 + u64::from(i) * 3_000_000 - 300_000_000);
+        let mut author = MessageAuthor::new(window, ActorId16([i; 16]));
         let chunk = author.write(&[(id(window.start_ms(), 1), body("ada", ""))]).unwrap().chunk;
         codes.extend(code_of(&relay.push(push("ada", window, DocKind::Messages, vec![chunk])).0));
     }

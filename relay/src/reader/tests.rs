@@ -1,0 +1,194 @@
+//! Reads over a small channel that a writer made.
+
+use super::*;
+use crate::commit::writer::{Command, TailJob, Writer};
+use crate::commit::{Identity, Push};
+use crate::compact::{IfDue, compacted, due};
+use crate::limits::{TAIL_CHANGES, TAIL_CHANGES_NEWEST};
+use backscroll_core::change::{ActorId16, ChangeHash, DocKind, MessageAuthor};
+use backscroll_core::limits::ROWS_MAX;
+use backscroll_core::viewport::{At, Query};
+use backscroll_core::window::Window;
+use tokio::sync::oneshot;
+
+const T0: u64 = 1_700_000_000_000;
+
+struct Relay {
+    store: Store,
+    writer: Writer,
+    author: MessageAuthor,
+    window: Window,
+}
+
+impl Relay {
+    fn new() -> Self {
+        let store = Store::in_memory().unwrap();
+        let writer = Writer::new(store.clone()).unwrap();
+        let window = Window::covering(0, T0);
+        Self { writer, store, author: MessageAuthor::new(window, ActorId16([1; 16])), window }
+    }
+
+    /// Stores one message of this time in a change of its own.
+    fn write(&mut self, time_ms: u64) {
+        let id = MessageId::from_parts(time_ms, u128::from(time_ms));
+        let body = Content::text("ada", "hi").to_body().unwrap();
+        let chunk = self.author.write(&[(id, body)]).unwrap().chunk;
+        let push = Push {
+            from: Identity::user("ada"),
+            channel: "c".to_owned(),
+            window: self.window,
+            generation: 0,
+            doc: DocKind::Messages,
+            chunks: vec![chunk.into()],
+        };
+        let (reply, mut answer) = oneshot::channel();
+        let now_ms = T0 + 100_000_000;
+        self.writer.commit(vec![Command::Push { push, now_ms, reply }]).unwrap();
+        assert_eq!(answer.try_recv().unwrap().refused, None);
+    }
+
+    fn fold(&mut self, if_due: IfDue) -> bool {
+        let channel = "c".to_owned();
+        let job = TailJob { channel, window: self.window, doc: DocKind::Messages };
+        let reader = self.reader();
+        let Some(done) = compacted(&reader.view(), &job, if_due).unwrap() else { return false };
+        let (reply, _) = oneshot::channel();
+        let compacted = Box::new(done);
+        self.writer.commit(vec![Command::Compacted { compacted, reply }]).unwrap();
+        true
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::new(self.store.clone(), Arc::default())
+    }
+}
+
+#[test]
+fn a_channel_that_nobody_wrote_to_is_empty() {
+    let relay = Relay::new();
+    let reader = relay.reader();
+    let view = reader.view();
+    assert_eq!(view.channels().unwrap(), []);
+    assert_eq!(view.head("c").unwrap(), Head::default());
+    let query = Query { at: At::Fraction(0.5), before: 9, after: 9 };
+    let history = view.history("c", &query).unwrap();
+    assert_eq!((history.total, history.found_oldest, history.found_newest), (0, true, true));
+    assert!(view.directory("c").unwrap().is_empty());
+    assert!(view.cursor_matches("c", 0, &ChangeHash([0; 32])).unwrap());
+    assert!(!view.cursor_matches("c", 1, &ChangeHash([0; 32])).unwrap());
+    assert_eq!(view.segment("c", relay.window, HaveSeqs::default()).unwrap().entry, None);
+}
+
+#[test]
+fn queries_out_of_bounds_are_refused() {
+    let mut relay = Relay::new();
+    relay.write(T0);
+    let reader = relay.reader();
+    let refused = |at, before| {
+        let query = Query { at, before, after: 1 };
+        matches!(reader.view().history("c", &query), Err(ReadError::Query(_)))
+    };
+    assert!(refused(At::Latest, ROWS_MAX));
+    assert!(refused(At::Fraction(1.5), 1));
+    assert!(!refused(At::Index(u64::MAX), 1));
+}
+
+#[test]
+fn a_cursor_holds_at_the_end_of_its_change_only() {
+    let mut relay = Relay::new();
+    (0..5).for_each(|i| relay.write(T0 + i));
+    let reader = relay.reader();
+    let view = reader.view();
+    let changes = view.changes("c", 0, 99).unwrap();
+    assert_eq!(changes.len(), 5);
+    for change in &changes {
+        let (seq, hash) = (change.first_seq, change.row.hash);
+        assert!(view.cursor_matches("c", seq, &hash).unwrap());
+        assert!(!view.cursor_matches("c", seq + 1, &hash).unwrap());
+        assert!(!view.cursor_matches("c", seq, &ChangeHash([9; 32])).unwrap());
+    }
+    assert_eq!(view.changes("c", 3, 1).unwrap(), changes[3..4]);
+    assert!(view.directory_since("c", 5).unwrap().is_empty());
+    assert_eq!(view.directory_since("c", 4).unwrap().total(), 5);
+}
+
+#[test]
+fn late_messages_next_to_each_other_are_one_run() {
+    let mut relay = Relay::new();
+    for time in [0, 10, 90_000, 21, 22, 5, 20] {
+        relay.write(T0 + time);
+    }
+    let reader = relay.reader();
+    let runs = |seq| {
+        let since = reader.view().late_since("c", seq).unwrap();
+        assert!(since.is_complete);
+        let times = |run: &backscroll_core::wire::LateRun| {
+            (run.first.time_ms() - T0, run.last.time_ms() - T0, run.count)
+        };
+        since.runs.iter().map(times).collect::<Vec<_>>()
+    };
+    assert_eq!(runs(0), [(5, 5, 1), (20, 22, 3)]);
+    assert_eq!(runs(5), [(5, 5, 1), (20, 20, 1)]);
+    assert_eq!(runs(7), []);
+}
+
+#[test]
+fn a_client_that_lacks_little_gets_raw_changes_and_one_that_lacks_much_the_document() {
+    let mut relay = Relay::new();
+    (0..300).for_each(|i| relay.write(T0 + i));
+    assert!(relay.fold(IfDue::Only));
+    assert!(!relay.fold(IfDue::Only), "nothing is left to fold");
+    relay.write(T0 + 300);
+    let reader = relay.reader();
+    let ask = |messages| {
+        let have = HaveSeqs { messages, ..HaveSeqs::default() };
+        let answer = reader.view().segment("c", relay.window, have).unwrap();
+        assert_eq!(answer.as_of, 301);
+        let first = answer.message_tail.first().map(|change| change.seq);
+        (answer.messages.map(|saved| saved.upto_seq), first, answer.seqs.len())
+    };
+    assert_eq!(ask(0), (Some(300), Some(301), 300));
+    assert_eq!(ask(20), (Some(300), Some(301), 300), "280 raw changes are longer");
+    assert_eq!(ask(295), (None, Some(296), 0));
+    assert_eq!(ask(300), (None, Some(301), 0));
+    assert_eq!(ask(301), (None, None, 0));
+    let older = HaveSeqs { generation: 7, messages: 301, annotations: 0 };
+    let answer = reader.view().segment("c", relay.window, older).unwrap();
+    assert!(answer.messages.is_some(), "what is of another generation does not count");
+}
+
+#[test]
+fn tails_are_found_due_by_their_length() {
+    let mut relay = Relay::new();
+    let due = |relay: &Relay| due(&relay.reader().view(), "c").unwrap().len();
+    (0..TAIL_CHANGES_NEWEST).for_each(|i| relay.write(T0 + i));
+    assert_eq!(due(&relay), 0);
+    relay.write(T0 + TAIL_CHANGES_NEWEST);
+    assert_eq!(due(&relay), 1, "the newest window's tail is kept short");
+    // A newer message elsewhere: the window may keep a longer tail now.
+    let (window, author) = (Window::covering(2, T0 + 50_000_000), ActorId16([2; 16]));
+    let before = std::mem::replace(&mut relay.window, window);
+    let author = std::mem::replace(&mut relay.author, MessageAuthor::new(window, author));
+    relay.write(T0 + 50_000_000);
+    assert_eq!(due(&relay), 0);
+    (relay.window, relay.author) = (before, author);
+    (0..TAIL_CHANGES).for_each(|i| relay.write(T0 + 1_000 + i));
+    assert_eq!(due(&relay), 1);
+}
+
+#[test]
+fn an_outdated_fold_is_dropped() {
+    let mut relay = Relay::new();
+    (0..10).for_each(|i| relay.write(T0 + i));
+    let job = TailJob { channel: "c".to_owned(), window: relay.window, doc: DocKind::Messages };
+    let reader = relay.reader();
+    let slow = compacted(&reader.view(), &job, IfDue::Any).unwrap().unwrap();
+    relay.write(T0 + 10);
+    assert!(relay.fold(IfDue::Any));
+    let (reply, _) = oneshot::channel();
+    let command = Command::Compacted { compacted: Box::new(slow), reply };
+    relay.writer.commit(vec![command]).unwrap();
+    let answer = reader.view().segment("c", relay.window, HaveSeqs::default()).unwrap();
+    assert_eq!(answer.messages.unwrap().upto_seq, 11);
+    assert_eq!(crate::check::verify(&relay.store, |_| {}).unwrap(), []);
+}

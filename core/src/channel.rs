@@ -30,7 +30,7 @@ pub use unseen::{Unseen, UnseenRun};
 
 use crate::directory::Directory;
 use crate::message::{IdMaker, MessageId};
-use crate::timeline::{Hole, HoleKey, Timeline};
+use crate::timeline::{Hole, HoleKey, Row, Timeline};
 use crate::window::Window;
 use crate::wire::Cursor;
 use loaded::{Arrived, Loaded};
@@ -55,6 +55,8 @@ pub struct Changed {
     pub loaded: bool,
     /// The directory was replaced.
     pub reset: bool,
+    /// More was read on this device.
+    pub read: bool,
 }
 
 impl Changed {
@@ -83,6 +85,9 @@ pub struct Channel {
     timeline: Timeline<Holder>,
     outbox: Outbox,
     unseen: Unseen,
+    /// The newest id that was in view on this device; what was there when the channel was first
+    /// opened counts as seen.
+    seen_to: Option<MessageId>,
     ids: IdMaker,
     /// When the connection was lost, by the relay's clock; None while it is there.
     complete_until_ms: Option<u64>,
@@ -135,8 +140,9 @@ impl Channel {
         &self.unseen
     }
 
-    /// Marks the late messages of a range as seen.
+    /// Marks a range as seen: late messages in it, and everything up to its end as read.
     pub fn mark_seen(&mut self, first: MessageId, last: MessageId) {
+        self.see(last);
         if self.unseen.mark_seen(first, last) {
             self.changed.late = true;
         }
@@ -145,6 +151,36 @@ impl Channel {
     /// Marks every late message as seen.
     pub fn mark_all_seen(&mut self) {
         self.changed.late |= self.unseen.clear();
+    }
+
+    fn see(&mut self, last: MessageId) {
+        if self.seen_to.is_some_and(|seen| seen < last) {
+            self.seen_to = Some(last);
+            self.changed.read = true;
+        }
+    }
+
+    /// Messages newer than what was in view on this device since the channel was opened, and late
+    /// ones before that were not in view.
+    ///
+    /// # Complexity
+    /// O(late runs), and one rank.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        let Some(seen) = self.seen_to else { return 0 };
+        let newer = self.timeline.total() - self.timeline.rank(seen.as_u128() + 1);
+        let late = self.unseen.runs().filter(|run| run.last <= seen);
+        newer + late.map(|run| run.count).sum::<u64>()
+    }
+
+    /// The first message after those that were in view, if there is one and it is loaded.
+    #[must_use]
+    pub fn first_unread(&self) -> Option<MessageId> {
+        let row = self.timeline.rank(self.seen_to?.as_u128() + 1);
+        match self.timeline.select(row)? {
+            Row::Message { id, .. } => MessageId::from_u128(id).ok(),
+            Row::Hole => None,
+        }
     }
 
     /// What changed since this was last called.
@@ -175,9 +211,8 @@ impl Channel {
     /// O(loaded windows).
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let bytes = |(window, loaded): (&Window, &Loaded)| {
-            loaded.memory_bytes(self.directory.get(*window))
-        };
+        let bytes =
+            |(window, loaded): (&Window, &Loaded)| loaded.memory_bytes(self.directory.get(*window));
         self.windows.iter().map(bytes).sum()
     }
 
@@ -243,9 +278,7 @@ impl Channel {
 
     fn hole_of(&self, window: Window) -> Option<Hole> {
         let entry = self.directory.get(window)?;
-        let counted = |own: &outbox::Own| {
-            matches!(own.stage, Stage::Relayed { seq: Some(seq) } if seq <= entry.message_doc.last_seq)
-        };
+        let counted = |own: &outbox::Own| matches!(own.stage, Stage::Relayed { seq: Some(seq) } if seq <= entry.message_doc.last_seq);
         let shown = |id: MessageId| self.timeline.get(id.as_u128()) == Some(None);
         let own = self.outbox.in_window(window).filter(|(id, own)| counted(own) && shown(*id));
         let count = entry.messages.saturating_sub(own.count() as u64);

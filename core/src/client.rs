@@ -197,6 +197,11 @@ impl Client {
         self.slots.get(name).map(|slot| &slot.replica)
     }
 
+    /// The channels opened here, by name.
+    pub fn open_channels(&self) -> impl Iterator<Item = (&str, &Channel)> {
+        self.slots.iter().map(|(name, slot)| (name.as_str(), &slot.replica))
+    }
+
     /// The relay's list of channels, as it was last told.
     #[must_use]
     pub fn channels(&self) -> &[ChannelInfo] {
@@ -217,6 +222,12 @@ impl Client {
     #[must_use]
     pub fn pending_len(&self) -> usize {
         self.slots.values().map(|slot| slot.replica.pending_len()).sum()
+    }
+
+    /// Whether anything waits: a message to be sent, or an answer to come.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.pending_len() > 0 || self.is_awaiting()
     }
 
     /// Opens a channel: its directory and newest messages come, and live changes from then on.
@@ -240,7 +251,8 @@ impl Client {
             self.views.retain(|_, view| view.channel != name);
             let open = self.slots.remove(name).is_some_and(|slot| slot.stage != SlotStage::Closed);
             if open && self.connection.is_ready() {
-                self.frames.push_back(encode_client(&ClientFrame::Close { channel: name.to_owned() }));
+                self.frames
+                    .push_back(encode_client(&ClientFrame::Close { channel: name.to_owned() }));
             }
             self.settle(now);
         }
@@ -319,7 +331,7 @@ impl Client {
         }
         let due = |slot: &Slot| {
             let wait_ms = slot.replica.next_due_ms()?.saturating_sub(self.clock.relay_ms(now));
-            Some(now.steady_ms + wait_ms.max(1))
+            Some(now.steady_ms.saturating_add(wait_ms))
         };
         let dues = self.slots.values().filter_map(due);
         let expected = self.slots.values().filter_map(|slot| slot.expecting_until_ms);

@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod limits;
 pub mod message;
 pub mod segment;
+pub mod simulate;
 pub mod timeline;
 mod varint;
 pub mod viewport;

@@ -199,7 +199,7 @@ mod tests {
                 At::Time(ms) => ids.iter().position(|i| i.time_ms() >= ms).unwrap_or(total),
                 At::Id(id) => ids.iter().position(|i| *i >= id).unwrap_or(total),
                 At::Index(i) => usize::try_from(i).unwrap().min(total),
-                At::Fraction(f) => (f * total as f64).round() as usize,
+                At::Fraction(f) => (0..=total).find(|i| *i as f64 + 0.5 > f * total as f64).unwrap(),
                 At::Oldest => 0,
                 At::Latest | At::FirstUnread => total,
             } as i64;
@@ -207,7 +207,7 @@ mod tests {
                 .filter_map(|row| usize::try_from(row).ok().and_then(|row| ids.get(row)))
                 .collect();
             let rows = resolve(&Query { at, before, after }, &Sorted(ids.clone())).unwrap();
-            let got: Vec<_> = rows.map(|row| &ids[row as usize]).collect();
+            let got: Vec<_> = rows.map(|row| &ids[usize::try_from(row).unwrap()]).collect();
             prop_assert_eq!(got, wanted);
         }
     }

@@ -1,16 +1,28 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
 //! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
-//! [`bulk`], [`check`].
+//! [`bulk`], [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
 #![forbid(unsafe_code)]
 
+pub mod access;
+mod app;
 pub mod bulk;
 pub mod check;
 pub mod commit;
 pub mod compact;
+pub mod config;
+mod connection;
 pub mod engine;
+mod http;
+mod hub;
 pub mod index;
 pub mod limits;
+mod metrics;
 pub mod ranks;
 pub mod reader;
+mod reads;
+pub mod refused;
+pub mod serve;
+pub mod shutdown;
 pub mod store;
+mod ws;

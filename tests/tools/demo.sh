@@ -8,7 +8,7 @@ backscroll=$BACKSCROLL_BIN
 scratch=$(mktemp -d)
 started=()
 
-# Ctrl-C reaches the relay and the simulator too, as they are in the same group; this also covers a plain kill.
+# However this ends, the relay and the simulator end with it: SIGTERM lets the relay drain.
 finish() {
   trap '' INT TERM
   for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done

@@ -41,12 +41,19 @@ rust_toolchain() {
   rustup toolchain install
 }
 
+# cargo_tool NAME VERSION [FLAG...]
 # Optimised little and without cargo-deny's own fat LTO: these run for seconds, compiling them takes minutes.
 cargo_tool() {
   local name=$1 version=$2
   if grep -qs "^\"$name $version " "$root/.crates.toml"; then echo "$name $version is there"; return; fi
-  CARGO_TARGET_DIR="$root/tools-target" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install --locked --root "$root" --version "=$version" "$name"
+  local install=(env "CARGO_TARGET_DIR=$root/tools-target" CARGO_PROFILE_RELEASE_LTO=off
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+    cargo install --root "$root" --version "=$version" "${@:3}" "$name")
+  if "${install[@]}" --locked; then return; fi
+  # A registry mirror can lack a version that the tool's own lock file names (wasm-bindgen-cli 0.2.130 names
+  # webpki-roots 1.0.11). The tool's version stays fixed; only what it is built from is then resolved anew.
+  echo "$name $version: its lock file cannot be met here; resolving its dependencies anew"
+  "${install[@]}"
 }
 
 npm_packages() {
@@ -65,7 +72,8 @@ must "system packages" system_packages
 must "Rust toolchain" rust_toolchain
 folders=()
 if [[ $goal != relay ]]; then
-  must "wasm-bindgen" cargo_tool wasm-bindgen-cli "$(wasm_bindgen_version)"
+  # Its default features are TLS for downloads of its test runner, which nothing here uses.
+  must "wasm-bindgen" cargo_tool wasm-bindgen-cli "$(wasm_bindgen_version)" --no-default-features
   must "wasm-pack" cargo_tool wasm-pack 0.15.1
   folders+=(wasm web-demo)
 fi

@@ -1,7 +1,7 @@
 //! Windows asked for: what of them is there already, and what is kept until the answer comes.
 
-use super::loaded::Loaded;
 use super::Channel;
+use super::loaded::Loaded;
 use crate::window::Window;
 use crate::wire::Have;
 

@@ -408,7 +408,10 @@ impl Outbox {
         for id in ids {
             if matches!(self.own.get(&id).map(|own| &own.stage), Some(Stage::Relayed { .. })) {
                 let known = of_documents.contains(&id);
-                self.set_stage(id, if known { Stage::Written } else { Stage::Relayed { seq: None } });
+                self.set_stage(
+                    id,
+                    if known { Stage::Written } else { Stage::Relayed { seq: None } },
+                );
             }
         }
     }
@@ -419,7 +422,8 @@ impl Outbox {
     }
 
     fn flight(&self, reference: u64) -> Option<(u64, Flight)> {
-        let mut flights = self.busy.iter().filter_map(|n| Some((*n, self.documents.get(n)?.flight?)));
+        let mut flights =
+            self.busy.iter().filter_map(|n| Some((*n, self.documents.get(n)?.flight?)));
         flights.find(|(_, flight)| flight.reference == reference)
     }
 

@@ -48,6 +48,9 @@ impl Channel {
         self.outbox.hold(id, content, now.local_ms);
         self.timeline.insert(id.as_u128(), None);
         self.changed.sent = true;
+        if sent_at_ms.is_none() {
+            self.see(id);
+        }
         self.write_held(now.relay_ms, entropy);
         Ok(id)
     }

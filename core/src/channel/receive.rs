@@ -128,6 +128,10 @@ impl Channel {
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }
+        if self.seen_to.is_none() {
+            let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
+            self.seen_to = Some(MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX));
+        }
         if opened.resumed {
             self.directory.merge(&opened.directory);
             for (window, _) in opened.directory.iter() {

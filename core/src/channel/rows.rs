@@ -1,7 +1,7 @@
 //! The rows a reader sees: messages, and placeholders for what is not loaded.
 
-use super::outbox::SendState;
 use super::Channel;
+use super::outbox::SendState;
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};

@@ -92,7 +92,8 @@ impl Unseen {
         let (Some((_, a)), Some((_, b))) = (self.runs.pop_first(), self.runs.pop_first()) else {
             return;
         };
-        let joined = UnseenRun { first: a.first, last: a.last.max(b.last), count: a.count + b.count };
+        let joined =
+            UnseenRun { first: a.first, last: a.last.max(b.last), count: a.count + b.count };
         self.runs.insert(joined.first, joined);
     }
 }

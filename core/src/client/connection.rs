@@ -125,8 +125,11 @@ impl Client {
         self.connection.heard_ms = now.steady_ms;
         self.connection.assembler = Assembler::new();
         self.frames.clear();
-        let hello =
-            ClientFrame::Hello { version: PROTOCOL_VERSION, user: self.options.user.clone(), token: token.map(Token) };
+        let hello = ClientFrame::Hello {
+            version: PROTOCOL_VERSION,
+            user: self.options.user.clone(),
+            token: token.map(Token),
+        };
         self.frames.push_back(encode_client(&hello));
         self.settle(now);
     }
@@ -189,7 +192,8 @@ impl Client {
         self.frames.clear();
         let last = BACKOFF_MS.len() - 1;
         let longest = BACKOFF_MS.get(self.connection.attempts.min(last)).copied();
-        let delay_ms = self.entropy.jitter_ms(longest.unwrap_or(BACKOFF_MS_MIN)).max(BACKOFF_MS_MIN);
+        let delay_ms =
+            self.entropy.jitter_ms(longest.unwrap_or(BACKOFF_MS_MIN)).max(BACKOFF_MS_MIN);
         self.connection.attempts += 1;
         self.connection.phase = Phase::Waiting { until_ms: now.steady_ms + delay_ms };
     }

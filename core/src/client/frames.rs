@@ -3,8 +3,8 @@
 use super::{Client, Event, Now, Slot, SlotStage};
 use crate::channel::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer, UnseenRun};
 use crate::directory::Directory;
-use crate::wire::{ChannelInfo, ClientFrame, Code, Cursor, LateRun, RelayFrame, SavedDoc, Tail};
 use crate::wire::encode_client;
+use crate::wire::{ChannelInfo, ClientFrame, Code, Cursor, LateRun, RelayFrame, SavedDoc, Tail};
 
 /// The bytes are no frame.
 const BAD_FRAME: &str = "bad_frame";

@@ -44,7 +44,7 @@ impl Client {
     ) -> Result<ViewId, CommandError> {
         self.open_channel(channel, now)?;
         let id = ViewId(self.next_view);
-        self.check_query(channel, &query)?;
+        let query = self.checked(channel, query)?;
         self.next_view += 1;
         let rows = query.before + query.after;
         let view = LiveView { channel: channel.to_owned(), query, rows, moved: 0 };
@@ -59,7 +59,7 @@ impl Client {
     /// There is no such view, or the query is out of bounds.
     pub fn move_view(&mut self, id: ViewId, query: Query, now: Now) -> Result<(), CommandError> {
         let channel = self.views.get(&id).ok_or(CommandError::NoView)?.channel.clone();
-        self.check_query(&channel, &query)?;
+        let query = self.checked(&channel, query)?;
         if let Some(view) = self.views.get_mut(&id) {
             view.rows = query.before + query.after;
             view.query = query;
@@ -116,7 +116,8 @@ impl Client {
             Edge::Index(index) => index,
         };
         let (first_row, last_row) = (row_of(first), row_of(last));
-        let seen = slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
+        let seen =
+            slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
         if let (Some(first), Some(last)) =
             (seen.iter().flatten().min(), seen.iter().flatten().max())
         {
@@ -157,11 +158,15 @@ impl Client {
         self.settle(now);
     }
 
-    fn check_query(&self, channel: &str, query: &Query) -> Result<(), CommandError> {
+    /// A query within bounds; the first unread message is one now, wherever it moves to later.
+    fn checked(&self, channel: &str, mut query: Query) -> Result<Query, CommandError> {
         let no_channel = || CommandError::NoChannel(channel.to_owned());
         let slot = self.slots.get(channel).ok_or_else(no_channel)?;
-        resolve(query, &slot.replica)?;
-        Ok(())
+        if query.at == At::FirstUnread {
+            query.at = slot.replica.first_unread().map_or(At::Latest, At::Id);
+        }
+        resolve(&query, &slot.replica)?;
+        Ok(query)
     }
 }
 

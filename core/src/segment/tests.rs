@@ -50,7 +50,7 @@ fn messages_come_newest_first_and_survive_saving() {
             doc.messages().map(|(id, body)| (id, body.into_owned())).eq((0..5).rev().map(message))
         );
         assert_eq!(doc.message(message(3).0).unwrap().text, "message 3");
-        assert_eq!(doc.message(MessageId::first_of(T0)), None);
+        assert_eq!(doc.message(message(99).0), None);
     }
     assert_eq!(loaded.digest(), doc.digest());
     assert_eq!(loaded.heads(), doc.heads());
@@ -99,7 +99,7 @@ fn an_actor_written_twice_is_refused() {
 fn annotations_are_what_stock_automerge_commits() {
     let mut ours = SegmentDoc::new(window(), DocKind::Annotations);
     let mut stock = Automerge::new();
-    for (n, on) in [(1, true), (2, true), (1, false), (1, true)] {
+    for (n, on) in [(1, true), (2, false), (1, true), (1, false)] {
         let writer = actor(n);
         let key = reaction(0, "ada");
         let authored = ours.annotate(writer, &[(key.clone(), AnnotationValue::Reaction(on))]);
@@ -111,7 +111,7 @@ fn annotations_are_what_stock_automerge_commits() {
         assert_eq!(authored.unwrap().chunk, stock_chunk);
     }
     assert_eq!(ours.save(), stock.save());
-    assert_eq!(ours.summary(message(0).0).reactions["+1"].len(), 1);
+    assert!(ours.summary(message(0).0).is_empty(), "switched off in the end");
     assert!(ours.summary(message(1).0).is_empty());
 }
 

@@ -144,7 +144,7 @@ fn from_bytes<'b, F: Decode<'b, ()>>(
     if d.position() != bytes.len() {
         return Err(malformed("bytes after the frame").into());
     }
-    Ok(Some(minicbor::decode(bytes)?))
+    Ok(Some(decode(bytes)?))
 }
 
 pub(super) fn malformed(reason: &'static str) -> decode::Error {

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn large(len: usize) -> RelayFrame {
-        let directory = (0..len).map(|i| (i % 251) as u8).collect();
+        let directory = (0..=250).cycle().take(len).collect();
         RelayFrame::Entries { channel: "c".to_owned(), directory }
     }
 
@@ -226,7 +226,7 @@ mod tests {
 
         let mut assembler = Assembler::new();
         let len = 1_000_000;
-        let fitting = (PARTED_BYTES_MAX / len) as u32;
+        let fitting = u32::try_from(PARTED_BYTES_MAX / len).unwrap();
         for index in 0..fitting {
             assert_eq!(assembler.read(&part(1, index, false, len)).unwrap(), None);
         }

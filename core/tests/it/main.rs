@@ -3,3 +3,7 @@
 mod documents;
 mod hostile;
 mod store;
+mod sync_client;
+mod sync_random;
+mod sync_relay;
+mod sync_world;

@@ -8,37 +8,37 @@ use backscroll_core::message::{Content, MessageId};
 use backscroll_core::window::Window;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub const T0: u64 = 1_700_000_000_000;
+pub(crate) const T0: u64 = 1_700_000_000_000;
 
-pub fn window() -> Window {
+pub(crate) fn window() -> Window {
     Window::covering(3, T0)
 }
 
-pub fn actor(n: u8) -> ActorId16 {
+pub(crate) fn actor(n: u8) -> ActorId16 {
     ActorId16([n; 16])
 }
 
-pub fn id(n: u8) -> MessageId {
+pub(crate) fn id(n: u8) -> MessageId {
     MessageId::from_parts(T0 + u64::from(n), 1)
 }
 
-pub fn body(text: &str) -> Vec<u8> {
+pub(crate) fn body(text: &str) -> Vec<u8> {
     Content::text("ada", text).to_body().unwrap()
 }
 
 /// One document's rows.
-pub struct Store {
+pub(crate) struct Store {
     kind: DocKind,
     actors: HashMap<ActorId16, ActorState>,
     changes: HashMap<ChangeHash, u64>,
     ops: HashSet<(String, u64, ActorId16)>,
     winners: BTreeMap<String, ((u64, ActorId16), AnnotationKey, AnnotationValue)>,
-    pub messages: BTreeMap<MessageId, Vec<u8>>,
-    pub chunks: Vec<Vec<u8>>,
+    pub(crate) messages: BTreeMap<MessageId, Vec<u8>>,
+    pub(crate) chunks: Vec<Vec<u8>>,
 }
 
 impl Store {
-    pub fn new(kind: DocKind) -> Self {
+    pub(crate) fn new(kind: DocKind) -> Self {
         Self {
             kind,
             actors: HashMap::new(),
@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Stores a chunk if it passes every check.
-    pub fn offer(&mut self, chunk: &[u8]) -> Result<(), ChangeError> {
+    pub(crate) fn offer(&mut self, chunk: &[u8]) -> Result<(), ChangeError> {
         let view = ChangeView::read(chunk, window(), self.kind)?;
         if self.changes.contains_key(&view.hash) {
             return Ok(());
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// The index: what is said of each message.
-    pub fn summaries(&self) -> BTreeMap<MessageId, Annotations> {
+    pub(crate) fn summaries(&self) -> BTreeMap<MessageId, Annotations> {
         let mut summaries: BTreeMap<MessageId, Annotations> = BTreeMap::new();
         for (_, key, value) in self.winners.values() {
             summaries.entry(key.id()).or_default().apply(key, value.clone());

@@ -86,7 +86,7 @@ async fn history_of_a_million_equals_a_sorted_reference() {
     let file = folder.path().join("million.jsonl");
     let file_path = file.to_str().expect("UTF-8");
     let count = messages().to_string();
-    relay::run_ok(
+    let _ = relay::run_ok(
         &[
             "simulate",
             "--out",

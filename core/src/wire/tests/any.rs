@@ -96,7 +96,7 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
             user,
             token
         }),
-        (name(), option::of(cursor()), 0..=ROWS_MAX as u32)
+        (name(), option::of(cursor()), 0..=u32::try_from(ROWS_MAX).unwrap())
             .prop_map(|(channel, cursor, newest)| ClientFrame::Open { channel, cursor, newest }),
         (1..u64::MAX, name(), window(), any::<u32>(), doc(), vec(chunk(), 0..6)).prop_map(
             |(reference, channel, window, generation, doc, chunks)| ClientFrame::Push {

@@ -1,0 +1,78 @@
+//! The command line (design 8.1): one module per command, and what they share.
+//!
+//! Results go to standard output, everything else to standard error.
+
+mod check;
+mod connect;
+mod export;
+mod import;
+pub(crate) mod output;
+mod progress;
+mod row;
+mod send;
+mod serve;
+mod simulate;
+mod tail;
+
+use clap::{Parser, Subcommand};
+use std::error::Error;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Channels in timestamp order that devices read and write offline; this is their relay.
+#[derive(Debug, Parser)]
+#[command(name = "backscroll", version, about, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the relay
+    Serve(serve::ServeArguments),
+    /// Load JSON Lines, or a folder of segment documents, into a data folder
+    Import(import::ImportArguments),
+    /// Write a channel as JSON Lines, or as a folder of Automerge documents
+    Export(export::ExportArguments),
+    /// Make the arrivals of a peer-to-peer chat, to a relay or to a file
+    Simulate(simulate::SimulateArguments),
+    /// Print a channel's newest messages and then what comes
+    Tail(tail::TailArguments),
+    /// Send one message
+    Send(send::SendArguments),
+    /// Verify that everything in a data folder agrees
+    Check(check::CheckArguments),
+}
+
+/// How a command that did its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything was as it should be.
+    Clean,
+    /// Something that was reported was not.
+    Flawed,
+}
+
+/// The clock, in ms since the Unix epoch; 0 if it stands before.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What ends a command early. Each command has its own error type.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+impl Arguments {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<Outcome, Failure> {
+        match self.command {
+            Command::Serve(arguments) => serve::run(&arguments),
+            Command::Import(arguments) => import::run(&arguments),
+            Command::Export(arguments) => export::run(&arguments),
+            Command::Simulate(arguments) => simulate::run(&arguments),
+            Command::Tail(arguments) => tail::run(&arguments),
+            Command::Send(arguments) => send::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One WebSocket: reads frames, answers them in order, writes what waits, and ends cleanly.
+//!
+//! It knows nothing of what frames mean: a [`Protocol`] (`/ws` or `/sync`) does. Four things run
+//! side by side in one task: the reader, the answers that are still out ([`Answers`]), the writer,
+//! and the watch for the relay's end. Nothing in it is unbounded: see [`Outbox`].
+
+mod close;
+mod linger;
+mod outbox;
+mod writer;
+
+pub(crate) use close::Close;
+pub(crate) use outbox::Outbox;
+#[cfg(test)]
+pub(crate) use outbox::Taken;
+
+use crate::metrics::SocketMetrics;
+use crate::shutdown::{Phase, Phases};
+use backscroll_core::limits::FRAME_BYTES_MAX;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesOrdered, SplitStream, StreamExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Requests of one socket that may be out at the writer at a time.
+const ANSWERS_OUT_MAX: usize = 1_024;
+
+/// How long a socket that ends waits for answers that are still out.
+const ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Read buffer of a socket, allocated while it is idle.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+
+/// Write buffer of a socket: frames are put together up to this before a write.
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
+
+/// A frame that came in whole.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A text frame.
+    Text(tokio_tungstenite::tungstenite::Utf8Bytes),
+    /// A binary frame.
+    Binary(bytes::Bytes),
+}
+
+/// What frames mean on one socket.
+pub(crate) trait Protocol: Send {
+    /// Handles one frame; the next one is read when it is done. `Some` ends the socket.
+    fn handle(&mut self, frame: Incoming) -> impl Future<Output = Option<Close>> + Send;
+}
+
+/// Takes answers that are not known yet; they are sent in the order in which they were given.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers(mpsc::Sender<BoxFuture<'static, Reply>>);
+
+/// The end of [`Answers`] that the connection holds.
+pub(crate) type AnswersOut = mpsc::Receiver<BoxFuture<'static, Reply>>;
+
+/// What an answer turned out to be.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Frames to send.
+    Frames(Vec<Message>),
+    /// The socket cannot go on.
+    Close(Close),
+}
+
+impl Answers {
+    /// A sender and its receiver.
+    pub(crate) fn new() -> (Self, AnswersOut) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    /// Gives an answer that is still out; waits while too many are.
+    pub(crate) async fn push(&self, answer: impl Future<Output = Reply> + Send + 'static) {
+        // The receiver goes only when the connection does; then nobody wants the answer.
+        let _ = self.0.send(Box::pin(answer)).await;
+    }
+}
+
+/// The settings of a socket: small buffers, and frames up to the protocol's limit.
+pub(crate) fn socket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+        .max_message_size(Some(FRAME_BYTES_MAX))
+}
+
+/// Serves one socket until it ends; tells why it did.
+pub(crate) async fn run(
+    socket: WebSocketStream<TcpStream>,
+    outbox: Arc<Outbox>,
+    protocol: impl Protocol,
+    answers: AnswersOut,
+    phases: Phases,
+    metrics: SocketMetrics,
+) -> Close {
+    let heard = Heard::new();
+    let (mut sink, mut stream) = socket.split();
+    let reading = async {
+        let read = read(&mut stream, protocol, &outbox, phases, &heard, &metrics);
+        let ((close, ()), gone) = {
+            let answering = answer(answers, &outbox);
+            let (close, answered) = tokio::join!(read, answering);
+            ((close, answered), close == Close::Gone)
+        };
+        if gone { outbox.end_at_once(close) } else { outbox.end(close) }
+    };
+    let writing = writer::write(&mut sink, &outbox, &heard, &metrics);
+    let ((), close) = tokio::join!(reading, writing);
+    if let Ok(socket) = sink.reunite(stream) {
+        linger::linger(socket.into_inner()).await;
+    }
+    close
+}
+
+/// Reads and handles frames until the socket ends. Drops the protocol then.
+async fn read(
+    stream: &mut SplitStream<WebSocketStream<TcpStream>>,
+    mut protocol: impl Protocol,
+    outbox: &Outbox,
+    mut phases: Phases,
+    heard: &Heard,
+    metrics: &SocketMetrics,
+) -> Close {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = outbox.ended() => return Close::Gone,
+            phase = phases.left_running() => {
+                return if phase == Phase::Failed { Close::Failed } else { Close::Draining };
+            }
+            frame = stream.next() => frame,
+        };
+        heard.now();
+        let frame = match frame {
+            Some(Ok(Message::Text(text))) => Incoming::Text(text),
+            Some(Ok(Message::Binary(bytes))) => Incoming::Binary(bytes),
+            // Pings and closes are answered by the next read.
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return close_of(&error),
+            None => return Close::Gone,
+        };
+        metrics.received(match &frame {
+            Incoming::Text(text) => text.len(),
+            Incoming::Binary(bytes) => bytes.len(),
+        });
+        outbox.room().await;
+        if let Some(close) = protocol.handle(frame).await {
+            return close;
+        }
+    }
+}
+
+/// Sends answers in the order in which they were given, as they become known.
+async fn answer(mut answers: AnswersOut, outbox: &Outbox) {
+    let mut out = FuturesOrdered::new();
+    let mut asked_all = None;
+    loop {
+        let deadline = async {
+            match asked_all {
+                Some(since) => tokio::time::sleep_until(since + ANSWERS_TIMEOUT).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(reply) = out.next() => match reply {
+                Reply::Frames(frames) => {
+                    for frame in frames {
+                        outbox.room().await;
+                        outbox.push_answer(frame);
+                    }
+                }
+                Reply::Close(close) => outbox.end(close),
+            },
+            asked = answers.recv(), if asked_all.is_none() && out.len() < ANSWERS_OUT_MAX => {
+                match asked {
+                    Some(answer) => out.push_back(answer),
+                    None => asked_all = Some(Instant::now()),
+                }
+            }
+            () = deadline => return,
+        }
+        if asked_all.is_some() && out.is_empty() {
+            return;
+        }
+    }
+}
+
+/// How the socket ends after a read failed.
+fn close_of(error: &Error) -> Close {
+    match error {
+        Error::Capacity(_) => Close::TooBig,
+        Error::Utf8(_) => Close::Utf8,
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => Close::Gone,
+        Error::Protocol(_) => Close::Protocol,
+        _ => Close::Gone,
+    }
+}
+
+/// When the client was last heard of.
+#[derive(Debug)]
+struct Heard {
+    start: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Heard {
+    fn new() -> Self {
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    fn now(&self) {
+        self.last_ms.store(millis(self.start.elapsed()), Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Duration {
+        let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(last)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

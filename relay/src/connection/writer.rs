@@ -1,0 +1,100 @@
+//! The writing half of a socket: frames in order, pings, deadlines, and the close frame last.
+
+use super::outbox::{Outbox, Taken};
+use super::{Close, Heard};
+use crate::metrics::SocketMetrics;
+use futures_util::SinkExt;
+use futures_util::stream::SplitSink;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// A ping goes out this often (references: proxies cut what is idle for 30 s).
+const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// A client that was not heard of for this long is gone: one ping and 10 s for its pong.
+const SILENCE_MAX: Duration = Duration::from_secs(35);
+
+/// A client that does not take a batch of 64 KiB, or one large answer, in this time is too slow.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a close frame may take behind what is being written: nothing else waits any more, so
+/// that a client that was merely busy gets the time to read why it was closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
+
+/// Writes what waits until the socket ends; tells why it did.
+pub(super) async fn write(
+    sink: &mut Sink,
+    outbox: &Outbox,
+    heard: &Heard,
+    metrics: &SocketMetrics,
+) -> Close {
+    let mut ping = interval(PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.reset();
+    loop {
+        let taken = tokio::select! {
+            biased;
+            taken = outbox.take() => taken,
+            _ = ping.tick() => {
+                if heard.silence() > SILENCE_MAX {
+                    outbox.end_at_once(Close::Silent);
+                    continue;
+                }
+                Taken::Frames(vec![Message::Ping(bytes::Bytes::new())])
+            }
+        };
+        match taken {
+            Taken::Frames(frames) => {
+                metrics.sent(&frames);
+                if !write_batch(sink, outbox, frames).await {
+                    outbox.end_at_once(Close::Gone);
+                }
+            }
+            Taken::Close(close) => {
+                if let Some(frame) = close.frame() {
+                    // Whether it arrives is up to the client now.
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(frame)).await;
+                }
+                return close;
+            }
+        }
+    }
+}
+
+/// Writes frames, and flushes if nothing else waits. False if the socket cannot go on.
+async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> bool {
+    let mut write = pin!(async {
+        for frame in frames {
+            sink.feed(frame).await?;
+        }
+        sink.flush().await
+    });
+    let watched = std::future::poll_fn(|context| {
+        let polled = write.as_mut().poll(context);
+        outbox.set_stalled(polled.is_pending());
+        polled
+    });
+    // An end that came meanwhile gets its time to follow the frame that is half written.
+    let cut = async {
+        outbox.ended().await;
+        sleep(CLOSE_TIMEOUT).await;
+    };
+    tokio::select! {
+        written = watched => is_written(&written),
+        () = cut => false,
+        () = sleep(WRITE_TIMEOUT) => {
+            outbox.end_at_once(Close::Slow);
+            false
+        }
+    }
+}
+
+fn is_written(written: &Result<(), Error>) -> bool {
+    written.is_ok()
+}

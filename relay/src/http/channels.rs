@@ -1,0 +1,172 @@
+//! `/api/channels`: the list, a viewport of a channel, and a message into it.
+
+use super::{Problem, json, json_response};
+use crate::app::App;
+use crate::commit::{Identity, SendRequest};
+use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::metrics::PublishMetrics;
+use crate::refused::{Code, Refused};
+use crate::ws::json::{self as events, ROWS_DEFAULT};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use backscroll_core::message::MessageId;
+use backscroll_core::viewport::{self, At};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Debug, Serialize)]
+struct ChannelList {
+    channels: Vec<ChannelItem>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChannelItem {
+    channel: String,
+    total: u64,
+    seq: u64,
+    newest_at: Option<u64>,
+}
+
+/// `GET /api/channels`: those that the caller may read.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let user = identify(&app, &headers)?;
+    let access = app.access.clone();
+    let body = app.reads.run(move |view| {
+        let channels = view.channels()?;
+        let readable = channels.into_iter().filter(|one| access.may_read(&user, &one.channel));
+        let channels = readable
+            .map(|one| ChannelItem {
+                channel: one.channel,
+                total: one.total,
+                seq: one.seq,
+                newest_at: one.newest_at,
+            })
+            .collect();
+        Ok(json(&ChannelList { channels }))
+    });
+    Ok(json_response(StatusCode::OK, body.await?))
+}
+
+/// The query of a viewport, as text: what is malformed gets the codes of design 8.2.
+#[derive(Debug, Deserialize)]
+pub(super) struct Viewport {
+    at: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl Viewport {
+    fn query(&self) -> Result<viewport::Query, Refused> {
+        let at = self.at.as_deref().map_or(Ok(At::Latest), str::parse)?;
+        let before = count("before", self.before.as_deref())?.unwrap_or(ROWS_DEFAULT);
+        let after = count("after", self.after.as_deref())?.unwrap_or(0);
+        events::checked_query(viewport::Query { at, before, after })
+    }
+}
+
+fn count(name: &str, text: Option<&str>) -> Result<Option<u64>, Refused> {
+    let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        None => Ok(None),
+        Some(text) => match Some(text).filter(digits).and_then(|text| text.parse().ok()) {
+            Some(count) => Ok(Some(count)),
+            None => Err(Refused::bad_request(format!("{name} must be an integer of 0 or more"))),
+        },
+    }
+}
+
+/// `GET /api/channels/{channel}/messages`: the `history` answer.
+pub(super) async fn history(
+    State(app): State<Arc<App>>,
+    channel: Result<Path<String>, PathRejection>,
+    viewport: Result<Query<Viewport>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let channel = named(channel)?;
+    let user = identify(&app, &headers)?;
+    app.access.check_read(&user, &channel)?;
+    let Query(viewport) =
+        viewport.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
+    let query = viewport.query()?;
+    let body = app.reads.run(move |view| {
+        let history = view.history(&channel, &query)?;
+        Ok(events::history(&channel, &history, None))
+    });
+    Ok(json_response(StatusCode::OK, body.await?))
+}
+
+#[derive(Debug, Serialize)]
+struct SentBody {
+    id: MessageId,
+    seq: u64,
+    duplicate: bool,
+}
+
+/// `POST /api/channels/{channel}/messages`: 201, or 200 if the channel had it.
+pub(super) async fn send(
+    State(app): State<Arc<App>>,
+    channel: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    if !app.origins.allow(&headers) {
+        return Err(Refused::new(Code::Forbidden, "this origin may not write").into());
+    }
+    let channel = named(channel)?;
+    let user = identify(&app, &headers)?;
+    app.access.check_write(&user, &channel)?;
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refused::new(Code::TooLarge, "a body may have 1 MiB"),
+        _ => Refused::bad_request(rejection.body_text()),
+    })?;
+    let text = std::str::from_utf8(&body)
+        .map_err(|_| Refused::new(Code::BadJson, "the body is not UTF-8"))?;
+    let message = events::message(events::object(text)?, &app.access, &user)?;
+    let idempotency = idempotency_key(&headers)?;
+    let (publishes, since) = (PublishMetrics::new("http"), Instant::now());
+    let sent = app.engine.send(SendRequest { channel, message, idempotency }).await;
+    publishes.answered(since);
+    let sent = sent.map_err(Refused::from)?;
+    publishes.duplicate_if(sent.duplicate);
+    let status = if sent.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let body = SentBody { id: sent.id, seq: sent.seq, duplicate: sent.duplicate };
+    Ok(json_response(status, json(&body)))
+}
+
+/// A route whose channel has no name.
+pub(super) async fn nameless() -> Problem {
+    Refused::new(Code::BadChannel, "channel is empty").into()
+}
+
+/// The channel of the path, percent-decoded.
+fn named(channel: Result<Path<String>, PathRejection>) -> Result<String, Refused> {
+    match channel {
+        Ok(Path(name)) => events::checked_channel(&name),
+        Err(_) => Err(Refused::new(Code::BadChannel, "the channel's name is not UTF-8")),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
+    match key {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => {
+            let bound = format!("Idempotency-Key has 1-{IDEMPOTENCY_KEY_BYTES_MAX} characters");
+            Err(Refused::bad_request(bound))
+        }
+    }
+}
+
+/// Who calls: in `open` mode anybody, in the others the credential's user.
+fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Refused> {
+    let token = headers.get("authorization").and_then(|value| value.to_str().ok());
+    app.access.identify(None, token)
+}

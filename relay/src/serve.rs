@@ -1,0 +1,229 @@
+//! The running relay: binds, serves, and ends in order.
+//!
+//! ```text
+//! start    bind -> open the store -> start hub, writer, compactor
+//! run      accept, until asked to stop or the store fails
+//! end      take nothing new -> close sockets (4000 or 4002) -> commit what is queued
+//! ```
+
+mod accept;
+mod log;
+
+pub(crate) use accept::Slot;
+
+use crate::access::{Access, OpenToOthers};
+use crate::app::App;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::http::{self, Origins};
+use crate::hub::Hub;
+use crate::metrics;
+use crate::reads::Reads;
+use crate::shutdown::{Phase, PhaseSetter, stop_signal};
+use crate::store::{Store, StoreError};
+use accept::Acceptor;
+use axum::Router;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// How long the writer may take to commit what is queued when the relay ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the relay did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address, as configured.
+        address: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `open` mode on an address that others can reach.
+    #[error(transparent)]
+    OpenToOthers(#[from] OpenToOthers),
+    /// The folder of the demo app is not there.
+    #[error("there is no folder {} with the demo app", .0.display())]
+    NoWeb(PathBuf),
+    /// The store cannot be opened or read.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// A write failed: the relay ended so that it does not promise what it cannot keep.
+    #[error("the store failed; the relay stopped")]
+    StoreFailed,
+    /// The log filter is malformed.
+    #[error("the log filter is malformed")]
+    LogFilter(#[from] tracing_subscriber::filter::ParseError),
+    /// Threads, signals or standard output are not to be had.
+    #[error("the system does not let the relay run")]
+    System(#[from] std::io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains; standard output carries one line when ready.
+///
+/// # Errors
+/// The relay cannot start, or its store failed.
+pub fn run(config: Config) -> Result<(), ServeError> {
+    log::install(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let server = Server::start(config).await?;
+        let signal = stop_signal();
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "listening on http://{}", server.address())?;
+        stdout.flush()?;
+        server.run_until(async { drop(signal.await) }).await
+    });
+    // A read that hangs in the system must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// A relay that is bound and ready to serve.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    address: SocketAddr,
+    router: Router,
+    config: Config,
+}
+
+impl Server {
+    /// Binds the addresses and opens the store.
+    ///
+    /// # Errors
+    /// An address or the store is not to be had, or the address is open to others in `open` mode.
+    pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let metrics = metrics::install();
+        let access = Access::new(&config.access);
+        let (listener, address) = bind(&config.server.listen, Some(&access)).await?;
+        let admin = match &config.server.admin_listen {
+            Some(admin) => Some(bind(admin, None).await?.0),
+            None => None,
+        };
+        if let Some(web) = config.server.web.as_ref().filter(|web| !web.is_dir()) {
+            return Err(ServeError::NoWeb(web.clone()));
+        }
+        let (hub, feed) = Hub::start()?;
+        let data = config.store.data.clone();
+        let engine = blocking(move || Engine::start(Store::open(&data)?, Arc::new(feed))).await??;
+        let app = Arc::new(App {
+            reads: Reads::new(engine.reader()),
+            engine,
+            hub,
+            access,
+            origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
+            phases: PhaseSetter::running(),
+            sockets: TaskTracker::new(),
+            metrics,
+        });
+        let web = config.server.web.as_deref();
+        let router = http::router(app.clone(), web, admin.is_none());
+        tracing::info!(%address, data = %config.store.data.display(), "serving");
+        Ok(Self { app, listener, admin, address, router, config })
+    }
+
+    /// Where it serves.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is done or the store fails, then ends within the configured time.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { app, listener, admin, router, config, .. } = self;
+        let acceptor = Acceptor::new(app.phases.watch(), config.server.connections_max);
+        tokio::spawn(acceptor.clone().run(listener, router));
+        if let Some(admin) = admin {
+            tokio::spawn(acceptor.clone().run(admin, http::admin_router(app.clone())));
+        }
+        let upkeep = tokio::spawn(upkeep(app.clone()));
+        let failed = {
+            let mut failed = app.engine.failed();
+            async move { failed.wait_for(|failed| *failed).await.is_ok() }
+        };
+        tokio::select! {
+            () = stop => {
+                tracing::info!("draining");
+                app.phases.raise(Phase::Draining);
+            }
+            failed = failed => {
+                // Without its sender the writer is gone as well.
+                tracing::error!(failed, "the store failed");
+                app.phases.raise(Phase::Failed);
+            }
+        }
+        let drain = Duration::from_secs(config.server.drain_timeout_s);
+        app.sockets.close();
+        let ended = timeout(drain, async {
+            tokio::join!(app.sockets.wait(), acceptor.ended());
+        });
+        if ended.await.is_err() {
+            tracing::warn!(sockets = app.sockets.len(), "not all sockets ended in time");
+        }
+        upkeep.abort();
+        let engine = app.engine.clone();
+        let flush = blocking(move || engine.shutdown());
+        if timeout(FLUSH_TIMEOUT, flush).await.is_err() {
+            tracing::error!("the writer did not end in time");
+        }
+        if app.phases.phase() == Phase::Failed || *app.engine.failed().borrow() {
+            return Err(ServeError::StoreFailed);
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Keeps the figures small while nobody asks for them.
+async fn upkeep(app: Arc<App>) {
+    let mut tick = tokio::time::interval(metrics::UPKEEP_EVERY);
+    loop {
+        tick.tick().await;
+        if let Some(handle) = &app.metrics {
+            handle.run_upkeep();
+        }
+    }
+}
+
+async fn bind(
+    address: &str,
+    access: Option<&Access>,
+) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { address: address.to_owned(), source };
+    // Each address that the name stands for must be allowed: which one is bound is the system's choice.
+    let resolved: Vec<_> = tokio::net::lookup_host(address).await.map_err(failed)?.collect();
+    for address in &resolved {
+        if let Some(access) = access {
+            access.check_listen(*address)?;
+        }
+    }
+    let listener = TcpListener::bind(resolved.as_slice()).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ServeError::System(std::io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The accept loop: HTTP/1 connections with a deadline for headers, bounded in number.
+//!
+//! The web framework's own loop installs no timer, so that a silent client would stay for ever, and
+//! counts nothing (references: relay 5).
+
+use crate::http::Problem;
+use crate::metrics;
+use crate::refused::{Code, Refused};
+use crate::shutdown::Phases;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+/// How long a client may take to send its request's headers.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request may take, its body included, until its response begins.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Pause after the system refused a connection, as it does without free file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client is told when there are too many.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// One of the connections that may be open at a time; a socket keeps it until it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+/// Accepts connections until the relay no longer runs.
+#[derive(Clone, Debug)]
+pub(super) struct Acceptor {
+    phases: Phases,
+    slots: Arc<Semaphore>,
+    connections: TaskTracker,
+}
+
+impl Acceptor {
+    /// An acceptor of at most `connections_max` connections, over all its listeners.
+    pub(super) fn new(phases: Phases, connections_max: usize) -> Self {
+        let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+        Self { phases, slots, connections: TaskTracker::new() }
+    }
+
+    /// Serves `router` on `listener` until the relay no longer runs.
+    pub(super) async fn run(mut self, listener: TcpListener, router: Router) {
+        loop {
+            let accepted = tokio::select! {
+                _ = self.phases.left_running() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            metrics::accepted();
+            match self.slots.clone().try_acquire_owned() {
+                Ok(permit) => {
+                    let slot = Slot(Arc::new(permit));
+                    let phases = self.phases.clone();
+                    self.connections.spawn(serve(stream, router.clone(), slot, phases));
+                }
+                Err(_) => refuse(stream).await,
+            }
+        }
+        self.connections.close();
+    }
+
+    /// Waits until every HTTP connection has ended; upgraded ones end here when they are upgraded.
+    pub(super) async fn ended(&self) {
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+async fn refuse(mut stream: TcpStream) {
+    metrics::refused("too_many");
+    // The client's side of a fresh connection takes these bytes at once, or it is gone.
+    let _ = timeout(Duration::from_millis(10), stream.write_all(TOO_MANY)).await;
+}
+
+async fn serve(stream: TcpStream, router: Router, slot: Slot, mut phases: Phases) {
+    // Small frames must not wait for the acknowledgement of the ones before.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(slot.clone());
+        respond(router.clone(), request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = phases.left_running() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+async fn respond(
+    mut router: Router,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    match timeout(REQUEST_TIMEOUT, router.call(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let refused = Refused::new(Code::Retry, "the request took too long");
+            Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, refused).into_response())
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What `open` is answered with, all of one snapshot: `opened`, the user's own marks, and the
+//! windows of the newest messages.
+
+use super::outgoing::{self, PartIds};
+use super::segment;
+use crate::reader::{LateSince, View};
+use crate::reads::Unread;
+use backscroll_core::change::ChangeHash;
+use backscroll_core::directory::Directory;
+use backscroll_core::limits::ROWS_MAX;
+use backscroll_core::viewport::{At, Query};
+use backscroll_core::window::Window;
+use backscroll_core::wire::{Cursor, Epoch, Have, RelayFrame};
+use std::cmp::Reverse;
+use tokio_tungstenite::tungstenite::Message;
+
+/// A client that opens a channel.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) epoch: Epoch,
+    pub(super) channel: String,
+    pub(super) user: String,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) newest: u32,
+}
+
+/// The frames that answer, and the seq after which live delivery begins.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head_seq: u64,
+    pub(super) resumed: bool,
+    pub(super) frames: Vec<Message>,
+}
+
+/// Answers from one snapshot.
+pub(super) fn answer(
+    view: &View<'_>,
+    question: &Question,
+    parts: &PartIds,
+) -> Result<Answer, Unread> {
+    let Question { epoch, channel, cursor, .. } = question;
+    let head = view.head(channel)?;
+    let known = match cursor {
+        Some(cursor) if cursor.epoch == *epoch => {
+            let matches = view.cursor_matches(channel, cursor.seq, &cursor.hash)?;
+            matches.then_some(cursor.seq)
+        }
+        _ => None,
+    };
+    let (directory, late) = match known {
+        Some(seq) => (view.directory_since(channel, seq)?, view.late_since(channel, seq)?),
+        // What was there before the first look is not news.
+        None => (view.directory(channel)?, LateSince { runs: Vec::new(), is_complete: true }),
+    };
+    let mut frames = parts.messages(&RelayFrame::Opened {
+        channel: channel.clone(),
+        head: Cursor { epoch: *epoch, seq: head.seq, hash: ChangeHash(head.hash) },
+        resumed: known.is_some(),
+        directory: directory.encode(),
+        total: head.total,
+        late: late.runs,
+        late_complete: late.is_complete,
+    });
+    frames.extend(own_marks(view, question)?);
+    if question.newest > 0 && head.total > 0 {
+        let whole;
+        let directory = match known {
+            Some(_) => {
+                whole = view.directory(channel)?;
+                &whole
+            }
+            None => &directory,
+        };
+        for window in newest_windows(view, question, directory)? {
+            let have = Have { window, generation: 0, messages_seq: 0, annotations_seq: 0 };
+            frames.extend(segment::frames(view, channel, 0, &have, parts)?);
+        }
+    }
+    Ok(Answer { head_seq: head.seq, resumed: known.is_some(), frames })
+}
+
+/// The windows that hold the newest messages, the newest window first.
+fn newest_windows(
+    view: &View<'_>,
+    question: &Question,
+    directory: &Directory,
+) -> Result<Vec<Window>, Unread> {
+    let newest = u64::from(question.newest).min(ROWS_MAX).min(directory.total());
+    // The oldest of them alone: its time tells which windows reach that far.
+    let oldest = Query { at: At::Index(directory.total() - newest), before: 0, after: 1 };
+    let history = view.history(&question.channel, &oldest)?;
+    let since_ms = history.messages.first().map_or(0, |row| row.id.time_ms());
+    let mut windows: Vec<_> = directory
+        .iter()
+        .filter(|(_, entry)| entry.last_ms >= since_ms)
+        .map(|(window, entry)| (Reverse(entry.last_ms), window))
+        .collect();
+    windows.sort_unstable();
+    Ok(windows.into_iter().map(|(_, window)| window).collect())
+}
+
+/// What the user has read, for a device that does not know.
+fn own_marks(view: &View<'_>, question: &Question) -> Result<Option<Message>, Unread> {
+    let Question { channel, user, .. } = question;
+    let state = view.read_state(channel, user).map_err(Unread::Read)?;
+    Ok(state.map(|state| {
+        outgoing::message(&RelayFrame::Marks {
+            channel: channel.clone(),
+            user: user.clone(),
+            seq: state.seq,
+            read: state.read,
+            delivered: (state.delivered > 0).then_some(state.delivered),
+            unseen_late: state.unseen_late,
+        })
+    }))
+}

@@ -9,11 +9,11 @@
 
 mod annotate;
 mod load;
-mod rebuild;
 mod worker;
 
 pub use load::{Added, Import, Outcome};
 
+use crate::compact::CompactError;
 use crate::store::StoreError;
 use backscroll_core::change::ChangeError;
 use backscroll_core::message::{BodyError, ContentError};
@@ -29,6 +29,9 @@ pub enum BulkError {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A stored document cannot be read or renewed.
+    #[error("a stored document cannot be renewed")]
+    Compact(#[from] CompactError),
     /// A change or a document cannot be made.
     #[error("a segment cannot be made")]
     Segment(#[from] SegmentError),

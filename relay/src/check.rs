@@ -5,7 +5,9 @@
 
 mod documents;
 mod log;
+mod strays;
 
+use crate::limits::PROBLEMS_MAX;
 use crate::ranks::{RankCache, Ranks};
 use crate::reader::{ReadError, Reader, View};
 use crate::store::keys::{self, ChannelId, bounds};
@@ -16,13 +18,10 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Most problems listed: after so many the rest tell nothing new.
-const PROBLEMS_MAX: usize = 1_000;
-
 /// Something that does not agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The channel.
+    /// The channel; empty for what belongs to none.
     pub channel: String,
     /// What is wrong with it.
     pub what: String,
@@ -61,10 +60,8 @@ pub fn verify(
     let view = reader.view();
     let rows = store.snapshot();
     let mut problems = Vec::new();
-    for summary in view.channels()? {
-        let name = summary.channel;
-        let number = rows.get(Family::Meta, &keys::channel_name(&name))?;
-        let Some(number) = number.as_deref().and_then(keys::channel_of) else { continue };
+    let channels = strays::channels(&*rows, &mut problems)?;
+    for (number, name) in channels {
         let head = rows.get(Family::Meta, &keys::head(number))?.unwrap_or_default();
         let mut channel = Channel { rows: &*rows, view: &view, name, number, problems: Vec::new() };
         match HeadRow::decode(&head).map_err(ReadError::from) {
@@ -76,6 +73,7 @@ pub fn verify(
         }
         problems.append(&mut channel.problems);
     }
+    problems.truncate(PROBLEMS_MAX);
     Ok(problems)
 }
 
@@ -123,10 +121,12 @@ impl Channel<'_> {
         self.or_problem(ranks)?;
         let counted = self.verify_counts(&told);
         self.or_problem(counted)?;
+        let mut saved = 0;
         for (window, expected) in &told.windows {
             let documents = self.verify_documents(*window, expected);
-            self.or_problem(documents)?;
+            saved += self.or_problem(documents)?.unwrap_or(0);
         }
+        self.expect("the number of saved documents", &self.count(Family::Docs)?, &saved);
         self.verify_reads(head)
     }
 

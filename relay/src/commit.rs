@@ -16,7 +16,6 @@ mod send;
 pub(crate) mod thread;
 pub(crate) mod writer;
 
-pub(crate) use apply::count_message;
 pub(crate) use check::chain;
 pub use command::{
     Code, Identity, Mark, NewMessage, Push, PushOutcome, PushRefusal, Refusal, Rights, SendRequest,

@@ -5,15 +5,17 @@
 
 use super::BulkError;
 use super::load::{Import, new_actor};
-use super::rebuild::document;
 use crate::commit::apply::apply;
+use crate::commit::channel::Channel;
 use crate::commit::check::{Target, message};
 use crate::limits::BULK_CHANGE_BYTES;
 use crate::store::kv::{Direction, Family, Snapshot};
+use crate::store::rows::{DocRow, LogRow, Row};
 use crate::store::{StoreError, keys};
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue};
 use backscroll_core::change::{ChangeView, DocKind};
 use backscroll_core::limits::CHANGE_OPS_MAX;
+use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -88,6 +90,37 @@ impl Import<'_> {
         self.grown.insert((window, doc));
         Ok(())
     }
+}
+
+/// A document with all its changes.
+fn document(
+    rows: &dyn Snapshot,
+    channel: &Channel,
+    window: Window,
+    kind: DocKind,
+) -> Result<SegmentDoc, BulkError> {
+    let saved = rows.get(Family::Docs, &keys::doc(channel.number, window, kind))?;
+    let saved = saved.map(|row| DocRow::decode(&row)).transpose()?;
+    let after = saved.as_ref().map_or(0, |row| row.upto_seq + 1);
+    let mut document = match saved {
+        Some(row) => SegmentDoc::load(window, kind, &row.bytes)?,
+        None => SegmentDoc::new(window, kind),
+    };
+    let mut seqs = Vec::new();
+    let range = keys::window_log_from(channel.number, window, kind, after);
+    rows.scan(Family::WindowLog, keys::bounds(&range), Direction::Forward, &mut |key, _| {
+        seqs.extend(keys::seq_of(key));
+        ControlFlow::Continue(())
+    })?;
+    let mut chunks = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        let row = rows
+            .get(Family::Log, &keys::log(channel.number, seq))?
+            .ok_or(StoreError::damaged(Family::Log, "a change of a window is missing"))?;
+        chunks.push(LogRow::decode(&row)?.chunk);
+    }
+    document.apply(&chunks)?;
+    Ok(document)
 }
 
 /// Cuts annotations into lists that each fit a change.

@@ -1,14 +1,15 @@
 //! One channel's import: placing, handing over, putting rows in order.
 
 use super::BulkError;
-use super::rebuild::rebuild;
 use super::worker::{Job, Made, Ticket, Workers};
 use crate::commit::Code;
 use crate::commit::apply::{ChangeRows, MessageRows, put_change, put_message};
 use crate::commit::channel::Channel;
 use crate::commit::check::{Target, check_future, content_of, message};
-use crate::commit::writer::next_number;
+use crate::commit::writer::{TailJob, next_number, put_compacted};
+use crate::compact::{IfDue, compacted};
 use crate::limits::{BULK_BATCH_BYTES, BULK_JOB_BYTES, BULK_JOB_MESSAGES, BULK_JOBS};
+use crate::reader::Reader;
 use crate::store::kv::{Durability, Family};
 use crate::store::rows::{DocRow, Row, TailSize};
 use crate::store::txn::Txn;
@@ -17,6 +18,7 @@ use backscroll_core::change::{ActorId16, DocKind};
 use backscroll_core::message::{BodyError, Content, ContentError, MessageId, check_channel};
 use backscroll_core::window::{Fill, Knowledge, Window, home_of};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 /// A channel being loaded. No writer may run over the same store.
 ///
@@ -148,7 +150,7 @@ impl<'s> Import<'s> {
         body: Vec<u8>,
     ) -> Result<Added, BulkError> {
         let added = self.verdict(window, id, &body)?;
-        match added {
+        match &added {
             Added::New => {
                 self.place(window, id, body)?;
                 self.outcome.added += 1;
@@ -260,10 +262,8 @@ impl<'s> Import<'s> {
         is_new_run: bool,
     ) -> Result<(), StoreError> {
         let before = self.fill(window)?;
-        let fill = before.map_or_else(
-            || Fill::one(time_ms, bytes),
-            |fill| fill.with(time_ms, bytes),
-        );
+        let fill =
+            before.map_or_else(|| Fill::one(time_ms, bytes), |fill| fill.with(time_ms, bytes));
         let planned = self.fills.entry(window).or_insert(Planned { fill, runs: 0 });
         planned.fill = fill;
         planned.runs += u32::from(is_new_run);
@@ -369,16 +369,33 @@ impl<'s> Import<'s> {
         Ok(())
     }
 
+    /// Folds the long tails of documents that had content before.
+    fn fold_tails(&mut self) -> Result<(), BulkError> {
+        let grown = std::mem::take(&mut self.grown);
+        if grown.is_empty() {
+            return Ok(());
+        }
+        self.write(Durability::Buffered)?;
+        let reader = Reader::new(self.store.clone(), Arc::default());
+        let view = reader.view();
+        for (window, doc) in grown {
+            let channel = self.channel.name.as_ref().to_owned();
+            let job = TailJob { channel, window, doc };
+            if let Some(compacted) = compacted(&view, &job, IfDue::Only)? {
+                put_compacted(&mut self.txn, &mut self.channel, compacted)?;
+            }
+            self.write_if_large()?;
+        }
+        Ok(())
+    }
+
     /// Ends: renews saved documents with long tails, and makes everything durable.
     ///
     /// # Errors
     /// The store or a thread fails.
     pub fn finish(mut self) -> Result<Outcome, BulkError> {
         self.settle()?;
-        for (window, doc) in std::mem::take(&mut self.grown) {
-            rebuild(&mut self.txn, &mut self.channel, window, doc)?;
-            self.write_if_large()?;
-        }
+        self.fold_tails()?;
         if self.channel.is_stored {
             // There is something to sync even if the last batch took everything.
             self.channel.put_head(&mut self.txn);

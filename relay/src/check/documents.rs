@@ -4,26 +4,29 @@ use super::Channel;
 use crate::reader::{HaveSeqs, ReadError};
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{DirectoryRow, DocRow, IndexRow, Row, TailSize};
+use crate::store::rows::{DirectoryRow, DocRow, IndexRow, LogRow, Row, TailSize};
 use backscroll_core::change::DocKind;
 use backscroll_core::message::MessageId;
 use backscroll_core::segment::{SegmentDoc, SegmentError};
 use backscroll_core::window::Window;
 use backscroll_core::wire::{SavedDoc, Tail};
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Channel<'_> {
+    /// Gives how many of the two documents are saved.
     pub(super) fn verify_documents(
         &mut self,
         window: Window,
         expected: &DirectoryRow,
-    ) -> Result<(), ReadError> {
+    ) -> Result<u64, ReadError> {
         let answer = self.view.segment(&self.name, window, HaveSeqs::default())?;
+        let saved = u64::from(answer.messages.is_some()) + u64::from(answer.annotations.is_some());
         let messages = (DocKind::Messages, answer.messages, answer.message_tail);
         let segment = self.verify_document(window, expected, messages)?;
         let annotations = (DocKind::Annotations, answer.annotations, answer.annotation_tail);
         let annotations = self.verify_document(window, expected, annotations)?;
-        let (Some(segment), Some(annotations)) = (segment, annotations) else { return Ok(()) };
+        let (Some(segment), Some(annotations)) = (segment, annotations) else { return Ok(saved) };
         let range = keys::members(self.number, window);
         let mut members = Vec::new();
         self.rows.scan(Family::Members, bounds(&range), Direction::Forward, &mut |key, _| {
@@ -36,7 +39,7 @@ impl Channel<'_> {
         for (id, body) in segment.messages() {
             self.verify_row(window, id, &body, &annotations)?;
         }
-        Ok(())
+        Ok(saved)
     }
 
     fn verify_row(
@@ -86,18 +89,39 @@ impl Channel<'_> {
             document.apply(&chunks)?;
             Ok((digest, document))
         };
-        let (digest, document) = match read() {
-            Ok(read) => read,
-            Err(error) => {
-                let error = crate::commit::chain(&error);
-                self.problem(format!("the {name} of window {window} cannot be read: {error}"));
-                return Ok(None);
+        // Automerge panics on some damage.
+        let why = match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(Ok((digest, document))) => {
+                self.compare(window, expected, (doc, name), (row, left), (digest, &document))?;
+                return Ok(Some(document));
             }
+            Ok(Err(error)) => crate::commit::chain(&error),
+            Err(_panic) => "automerge panicked".to_owned(),
         };
-        if row.is_some_and(|row| row.digest != digest) {
-            self.problem(format!(
-                "the saved {name} of window {window} are not what their row says"
-            ));
+        self.problem(format!("the {name} of window {window} cannot be read: {why}"));
+        Ok(None)
+    }
+
+    /// Holds a document that reads back against its row, its window's digest and its tail.
+    fn compare(
+        &mut self,
+        window: Window,
+        expected: &DirectoryRow,
+        (doc, name): (DocKind, &str),
+        (row, left): (Option<DocRow>, TailSize),
+        (digest, document): (u64, &SegmentDoc),
+    ) -> Result<(), ReadError> {
+        if let Some(row) = row {
+            let generation = expected.entry.generation;
+            if (row.digest, row.generation) != (digest, generation) {
+                let what = "are not what their row says";
+                self.problem(format!("the saved {name} of window {window} {what}"));
+            }
+            if !self.ends_a_change(window, doc, row.upto_seq)? {
+                let seq = row.upto_seq;
+                let what = format!("ends with seq {seq}, where no change of it ends");
+                self.problem(format!("the saved {name} of window {window} {what}"));
+            }
         }
         let what = format!("the digest of the {name} of window {window}");
         self.expect(&what, &document.digest(), &expected.mark(doc).digest);
@@ -106,6 +130,22 @@ impl Channel<'_> {
             let what = format!("the tail of the {name} of window {window}");
             self.expect(&what, &stored.tail(doc), &left);
         }
-        Ok(Some(document))
+        Ok(())
+    }
+
+    /// Whether a change of the document has this seq last.
+    fn ends_a_change(&mut self, window: Window, doc: DocKind, seq: u64) -> Result<bool, ReadError> {
+        let at = |seq| keys::window_log(self.number, window, doc, seq);
+        let range = at(0)..at(seq.saturating_add(1));
+        let mut first_seq = None;
+        let mut visit = |key: &[u8], _: &[u8]| {
+            first_seq = keys::seq_of(key);
+            ControlFlow::Break(())
+        };
+        let direction = Direction::Reverse;
+        self.rows.scan(Family::WindowLog, bounds(&range), direction, &mut visit)?;
+        let Some(first_seq) = first_seq else { return Ok(false) };
+        let change: Option<LogRow> = self.get(&keys::log(self.number, first_seq))?;
+        Ok(change.is_some_and(|change| change.last_seq(first_seq) == seq))
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the log from its first change to its last, and holds the rows of each change against it.
 
 use super::{Channel, Progress};
-use crate::commit::count_message;
+use crate::commit::apply::{count_message, is_late as comes_late};
 use crate::reader::ReadError;
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
@@ -16,9 +16,13 @@ use backscroll_core::window::Window;
 use backscroll_core::wire::is_late;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Changes read at a time.
 const STRIDE: usize = 256;
+
+/// Bytes of chunks read at a time.
+const STRIDE_BYTES: usize = 4 << 20;
 
 /// What the log tells of a channel.
 #[derive(Debug, Default)]
@@ -57,14 +61,17 @@ impl Channel<'_> {
 
     fn log_rows(&mut self, from: u64) -> Result<Vec<(u64, LogRow)>, ReadError> {
         let range = keys::log_from(self.number, from);
-        let (mut changes, mut damaged) = (Vec::new(), Vec::new());
+        let (mut changes, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
         self.rows.scan(Family::Log, bounds(&range), Direction::Forward, &mut |key, row| {
             let seq = keys::seq_of(key).unwrap_or(0);
             match LogRow::decode(row) {
-                Ok(row) => changes.push((seq, row)),
+                Ok(row) => {
+                    bytes += row.chunk.len();
+                    changes.push((seq, row));
+                }
                 Err(_) => damaged.push(seq),
             }
-            let is_enough = changes.len() >= STRIDE;
+            let is_enough = changes.len() >= STRIDE || bytes >= STRIDE_BYTES;
             if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         for seq in damaged {
@@ -87,7 +94,13 @@ impl Channel<'_> {
         told.head.hash = row.hash.0;
         told.changes += 1;
         let LogRow { window, doc, generation, .. } = *row;
-        let view = match ChangeView::read(&row.chunk, window, doc) {
+        // Automerge panics on some damage.
+        let read = || ChangeView::read(&row.chunk, window, doc);
+        let Ok(read) = catch_unwind(AssertUnwindSafe(read)) else {
+            self.problem(format!("change {first_seq} does not read back: automerge panicked"));
+            return Ok(());
+        };
+        let view = match read {
             Ok(view) if view.hash == row.hash && view.ops_len == row.ops => view,
             Ok(_) => {
                 self.problem(format!("change {first_seq} is not the one its row names"));
@@ -133,7 +146,12 @@ impl Channel<'_> {
             self.problem(format!("change {first_seq} annotates an empty window"));
         }
         let actor = ActorRow { user: row.user.clone(), state: view.actor_state() };
-        told.actors.insert((window, doc, view.actor), actor);
+        let before = told.actors.insert((window, doc, view.actor), actor);
+        let (seq, user) = before.map_or((0, row.user.clone()), |row| (row.state.seq, row.user));
+        if seq + 1 != view.seq || user != row.user {
+            let what = "is not the next of its actor, or another user's";
+            self.problem(format!("change {first_seq} {what}"));
+        }
         Ok(())
     }
 
@@ -146,8 +164,14 @@ impl Channel<'_> {
     ) -> Result<(), ReadError> {
         let mut ops: Vec<_> = ops.iter().collect();
         ops.sort_unstable_by_key(|op| op.id);
+        let newest_before = told.head.newest;
         for (position, op) in ops.into_iter().enumerate() {
             let (seq, late) = (first_seq + position as u64, is_late(&row.late, position));
+            // What the relay wrote itself may be imported, which is never late.
+            let is_backfill = row.user.is_empty() && !late;
+            if late != comes_late(newest_before, op.id) && !is_backfill {
+                self.problem(format!("message {} has late = {late}, which is wrong", op.id));
+            }
             told.head.total += 1;
             told.head.newest = told.head.newest.max(Some(op.id));
             let level = row.window.level();

@@ -179,7 +179,7 @@ impl Writer {
                 }
                 Command::Compacted { compacted, reply } => {
                     let channel = names.get(&mut work.txn, &compacted.channel)?;
-                    work.compacted(channel, *compacted)?;
+                    put_compacted(&mut work.txn, channel, *compacted)?;
                     work.answers.push(Answer::Compacted(reply));
                 }
                 Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
@@ -311,26 +311,30 @@ impl<'a> Work<'a> {
         }
         Ok(())
     }
+}
 
-    /// Takes a saved document, unless the window or its saved document changed since it was made.
-    fn compacted(&mut self, channel: &mut Channel, done: Compacted) -> Result<(), StoreError> {
-        let Compacted { window, doc, base_seq, taken, row, .. } = done;
-        let Some(mut entry) = channel.window(&self.txn, window)? else { return Ok(()) };
-        let key = keys::doc(channel.number, window, doc);
-        let base = self.txn.get(Family::Docs, &key)?.map(|row| DocRow::decode(&row)).transpose()?;
-        let is_current = entry.entry.generation == row.generation
-            && base.map_or(0, |base| base.upto_seq) == base_seq
-            && row.upto_seq <= entry.mark(doc).last_seq;
-        if !is_current {
-            return Ok(());
-        }
-        let tail = entry.tail_mut(doc);
-        tail.changes = tail.changes.saturating_sub(taken.changes);
-        tail.bytes = tail.bytes.saturating_sub(taken.bytes);
-        channel.put_window(&mut self.txn, window, entry);
-        self.txn.put(Family::Docs, key, row.encode());
-        Ok(())
+/// Takes a saved document, unless the window or its saved document changed since it was made.
+pub(crate) fn put_compacted(
+    txn: &mut Txn<'_>,
+    channel: &mut Channel,
+    done: Compacted,
+) -> Result<(), StoreError> {
+    let Compacted { window, doc, base_seq, taken, row, .. } = done;
+    let Some(mut entry) = channel.window(txn, window)? else { return Ok(()) };
+    let key = keys::doc(channel.number, window, doc);
+    let base = txn.get(Family::Docs, &key)?.map(|row| DocRow::decode(&row)).transpose()?;
+    let is_current = entry.entry.generation == row.generation
+        && base.map_or(0, |base| base.upto_seq) == base_seq
+        && row.upto_seq <= entry.mark(doc).last_seq;
+    if !is_current {
+        return Ok(());
     }
+    let tail = entry.tail_mut(doc);
+    tail.changes = tail.changes.saturating_sub(taken.changes);
+    tail.bytes = tail.bytes.saturating_sub(taken.bytes);
+    channel.put_window(txn, window, entry);
+    txn.put(Family::Docs, key, row.encode());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -316,6 +316,7 @@ impl Channel {
     ///
     /// # Complexity
     /// O(messages of the window).
+    #[expect(clippy::needless_pass_by_value, reason = "an answer is taken in once")]
     pub fn answer(&mut self, answer: Answer) -> Result<(), ChannelError> {
         let window = answer.window;
         self.flush();

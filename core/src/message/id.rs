@@ -88,7 +88,6 @@ impl MessageId {
 
     /// When the message was sent, in ms since the Unix epoch.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "48 bits remain")]
     pub const fn time_ms(self) -> u64 {
         (self.0 >> TIME_SHIFT) as u64
     }

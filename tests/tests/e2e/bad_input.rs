@@ -17,7 +17,7 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).expect("before the year 500 million")
 }
 
-async fn nothing_is_stored(relay: &Relay) {
+fn nothing_is_stored(relay: &Relay) {
     let channels = http::get(relay, "/api/channels");
     assert_eq!(channels.body, json!({"channels": []}), "a refused command stored something");
 }
@@ -88,7 +88,7 @@ async fn each_bad_command_gets_its_code_and_stores_nothing() {
         assert_eq!((&event["event"], &event["code"]), (&json!("error"), &json!(code)), "{shown}");
         assert!(event["message"].as_str().is_some_and(|m| !m.is_empty()), "{shown}: {event}");
     }
-    nothing_is_stored(&relay).await;
+    nothing_is_stored(&relay);
     let ack = client.ask(json!({"command": "send", "channel": "c", "text": "fine"})).await;
     assert_eq!(ack["event"], "ack", "the socket still works: {ack}");
 }
@@ -137,7 +137,7 @@ async fn a_frame_over_the_limit_closes_with_1009_and_bad_utf8_with_1007() {
     let frame = Frame::message(Bytes::from_static(b"{\"\xff\"}"), OpCode::Data(Data::Text), true);
     client.raw().send(Message::Frame(frame)).await.expect("sent");
     assert_eq!(client.event().await, Err(End::Closed(1007)));
-    nothing_is_stored(&relay).await;
+    nothing_is_stored(&relay);
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn an_empty_channel_is_empty_and_no_error() {
     assert_eq!(answer["event"], "history");
     assert_eq!((&answer["total"], &answer["messages"]), (&json!(0), &json!([])));
     assert_eq!((&answer["found_oldest"], &answer["found_newest"]), (&json!(true), &json!(true)));
-    nothing_is_stored(&relay).await;
+    nothing_is_stored(&relay);
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn http_errors_are_problems_with_the_codes() {
     let long = "x".repeat(300);
     let answer = http::get(&relay, &format!("/api/channels/{long}/messages"));
     assert_eq!((answer.status, &answer.body["code"]), (400, &json!("bad_channel")));
-    nothing_is_stored(&relay).await;
+    nothing_is_stored(&relay);
 }
 
 #[tokio::test]

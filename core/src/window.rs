@@ -237,14 +237,14 @@ fn ms_to_post(messages: u64, per_ms: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     const DAY_MS: u64 = 86_400_000;
     const T0: u64 = 1_700_000_000_000;
 
     #[derive(Default)]
     struct Writer {
-        fills: HashMap<Window, Fill>,
+        fills: BTreeMap<Window, Fill>,
     }
 
     impl Writer {

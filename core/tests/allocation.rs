@@ -50,7 +50,7 @@ fn filled(head: &[u8], item: &[u8]) -> Vec<u8> {
 
 /// An array header of four length bytes.
 fn array(len: usize) -> Vec<u8> {
-    [&[0x9a][..], &u32::try_from(len).unwrap().to_be_bytes()].concat()
+    [&[0x9a][..], &u32::try_from(len).expect("encodes").to_be_bytes()].concat()
 }
 
 fn segment_of_tails(chunk: usize) -> Vec<u8> {
@@ -58,8 +58,8 @@ fn segment_of_tails(chunk: usize) -> Vec<u8> {
     let head =
         [&[0x82, 18, 0xa5, 0, 0, 1, 0x61, b'c', 2][..], &window, &[3, 0x19, 1, 0, 8]].concat();
     let item = |seq: usize| {
-        let seq = u16::try_from(seq).unwrap().to_be_bytes();
-        let item = [&[0xa2, 0, 0x19][..], &seq, &[1, 0x58, u8::try_from(chunk).unwrap()]];
+        let seq = u16::try_from(seq).expect("encodes").to_be_bytes();
+        let item = [&[0xa2, 0, 0x19][..], &seq, &[1, 0x58, u8::try_from(chunk).expect("encodes")]];
         [item.concat(), vec![7; chunk]].concat()
     };
     let count = (FRAME_BYTES - head.len() - 5) / item(1).len();

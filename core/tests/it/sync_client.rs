@@ -223,7 +223,7 @@ fn a_view_fetches_what_it_needs_once_and_jumps_anywhere() {
         assert_eq!(rows.start, index.saturating_sub(5));
     }
     let fetched = world.relay.fetched;
-    assert!(fetched as usize <= windows);
+    assert!(usize::try_from(fetched).expect("small") <= windows);
     world.look(reader, Query { at: At::Index(17), before: 5, after: 5 });
     assert_eq!(world.relay.fetched, fetched, "nothing is asked for twice");
     world.assert_converged();

@@ -1,4 +1,5 @@
 //! A relay in memory: what design 6 and 7 ask of one, as plainly as it can be written.
+#![allow(clippy::needless_pass_by_value, reason = "a frame's fields are handed on as they came")]
 
 use backscroll_core::change::{
     ActorId16, ActorState, ChangeBody, ChangeHash, ChangeView, DocKind, check_header,
@@ -318,7 +319,12 @@ impl Chan {
 
     fn newest_windows(&self, newest: u32) -> Vec<Window> {
         let newest = usize::try_from(newest).expect("small");
-        let first = self.messages.keys().rev().take(newest).last();
+        let first = self
+            .messages
+            .keys()
+            .rev()
+            .nth(newest.saturating_sub(1))
+            .or(self.messages.keys().next());
         let Some(from_ms) = first.map(|id| id.time_ms()) else { return Vec::new() };
         let overlaps =
             |(window, entry): (Window, &Entry)| (entry.last_ms >= from_ms).then_some(window);

@@ -20,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Channels in timestamp order that devices read and write offline; this is their relay.
 #[derive(Debug, Parser)]
-#[command(name = "backscroll", version, about, propagate_version = true)]
+#[command(name = "backscroll", version, propagate_version = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -2,6 +2,12 @@
 //!
 //! `cargo bench -p backscroll-relay --bench sockets`; relay and clients share this process and its
 //! cores, so that a relay on its own does better. Texts have 256 bytes, the store is on disk.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    reason = "a benchmark of small numbers"
+)]
 
 use backscroll_relay::config::Config;
 use backscroll_relay::serve::Server;

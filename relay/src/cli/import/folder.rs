@@ -2,6 +2,7 @@
 //!
 //! Such a document may hold changes of any shape, so what counts is its state: messages and
 //! annotations are read from it and authored anew, into the window that the file is named for.
+#![allow(clippy::result_large_err, reason = "such an error ends the import: it is made once")]
 
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue};
 use backscroll_core::change::DocKind;

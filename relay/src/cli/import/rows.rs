@@ -1,4 +1,5 @@
 //! Sorted lines as the rows of one channel after another, each id once.
+#![allow(clippy::result_large_err, reason = "such an error ends the import: it is made once")]
 
 use super::identify::{Identified, is_same_message};
 use super::sort::{Place, Record};

@@ -1,4 +1,10 @@
 //! The binary as a user runs it: arguments, standard streams, exit status (design 8.1).
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, as it should"
+)]
 
 #[path = "cli/bench.rs"]
 mod bench;

@@ -91,21 +91,24 @@ export class LiveChannel implements Channel, ChannelHost {
   send(text: string, options: SendOptions = {}): Message {
     const id = this.call((engine) => engine.send(this.id, JSON.stringify({ ...options, text })));
     const message = this.#message(id);
-    // In the views before this returns.
-    this.#client.drain();
-    this.flush();
+    this.#written();
     return message as Message;
   }
 
   retry(id: MsgId): void {
     this.call((engine) => engine.retry(this.id, id));
-    this.#client.drain();
-    this.flush();
+    this.#written();
   }
 
   discard(id: MsgId): void {
     this.call((engine) => engine.discard(this.id, id));
+    this.#written();
+  }
+
+  /** Shows what was written here before the call returns, also when a subscriber made the call. */
+  #written(): void {
     this.#client.drain();
+    this.changed('send');
     this.flush();
   }
 

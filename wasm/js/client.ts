@@ -37,6 +37,7 @@ export class LiveClient implements Client {
   #link: Link | undefined;
   #error: Error | undefined;
   #listText = '[]';
+  #listDirty = false;
   #listTimer: ReturnType<typeof setInterval> | undefined;
   #draining = false;
 
@@ -132,6 +133,7 @@ export class LiveClient implements Client {
         this.#readConnection();
         break;
       case 'channels':
+        this.#listDirty = true;
         this.#wake.soon();
         break;
       case 'changed': {
@@ -139,6 +141,7 @@ export class LiveClient implements Client {
         channel?.changed(event.reason);
         // What was written here shows at once, what came from elsewhere with the next frame.
         if (event.sent) channel?.flush();
+        this.#listDirty = true;
         this.#wake.soon();
         break;
       }
@@ -158,7 +161,7 @@ export class LiveClient implements Client {
       this.call((engine) => { engine.tick(); });
       this.drain();
       for (const channel of this.#channels.values()) channel.flush();
-      this.#readList();
+      if (this.#listDirty) this.#readList();
     } catch (thrown) {
       // A panic is told by the connection store; there is no caller to throw to.
       if (!this.dead) throw thrown;
@@ -195,7 +198,6 @@ export class LiveClient implements Client {
     this.#connectionCell.set({ state, pendingOut, storage: 'memory', ...(this.#error ? { error: this.#error } : {}) });
     if (pendingOut === 0) for (const resolve of this.#flushes.splice(0)) resolve();
     for (const channel of this.#channels.values()) channel.connectionChanged();
-    if (state === 'live' && this.#listCell.used) this.#wake.soon();
   }
 
   #setError(error: Error): void {
@@ -204,6 +206,7 @@ export class LiveClient implements Client {
   }
 
   #readList(): void {
+    this.#listDirty = false;
     const text = this.call((engine) => engine.channels());
     if (text === this.#listText) return;
     this.#listText = text;

@@ -30,10 +30,6 @@ export class Cell<T> implements Store<T> {
     };
   }
 
-  get used(): boolean {
-    return this.#subscribers.size > 0;
-  }
-
   set(value: T): void {
     if (Object.is(value, this.#value)) return;
     this.#value = value;

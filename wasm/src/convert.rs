@@ -148,7 +148,8 @@ impl From<SendState> for SendOut {
             SendState::Relayed => Self::State("relayed"),
             SendState::Failed(code) => {
                 // These depend on who asks when; every other refusal is of the message itself.
-                let retryable = matches!(code.as_str(), "forbidden" | "unauthorized" | "rate_limited");
+                let retryable =
+                    matches!(code.as_str(), "forbidden" | "unauthorized" | "rate_limited");
                 Self::Failed { failed: code, retryable }
             }
         }

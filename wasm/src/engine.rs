@@ -31,7 +31,8 @@ impl Engine {
     #[wasm_bindgen(constructor)]
     pub fn new(options: &str, seed: &[u8]) -> Result<Self, wasm_bindgen::JsValue> {
         let options: OptionsIn = serde_json::from_str(options).map_err(Refusal::from)?;
-        let seed = seed.try_into().map_err(|_| Refusal::new("bad_request", "a seed of 32 bytes"))?;
+        let seed =
+            seed.try_into().map_err(|_| Refusal::new("bad_request", "a seed of 32 bytes"))?;
         let mut set_up = Options::new(&options.user);
         set_up.newest = options.newest.unwrap_or(set_up.newest);
         set_up.segment_bytes_max = options.memory_bytes.unwrap_or(set_up.segment_bytes_max);
@@ -165,7 +166,11 @@ impl Engine {
     ///
     /// # Errors
     /// The id is malformed.
-    pub fn message(&self, channel: &str, id: &str) -> Result<Option<String>, wasm_bindgen::JsValue> {
+    pub fn message(
+        &self,
+        channel: &str,
+        id: &str,
+    ) -> Result<Option<String>, wasm_bindgen::JsValue> {
         let id = message_id(id)?;
         let row = self.client.channel(channel).and_then(|channel| channel.get(id));
         Ok(row.map(|row| json(&MessageOut::from(row))))

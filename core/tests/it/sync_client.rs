@@ -48,8 +48,8 @@ fn what_is_written_offline_waits_and_merges_by_its_time() {
     world.set_online(0, true);
     world.settle();
     assert_eq!(world.peers[0].client.pending_len(), 0);
-    let expected =
-        ["before", "one", "while one", "two", "while two", "three", "while three"].map(String::from);
+    let expected = ["before", "one", "while one", "two", "while two", "three", "while three"]
+        .map(String::from);
     let mut all = texts(&mut world, 0);
     // Within one ms the order is the ids', which is random.
     all.sort();

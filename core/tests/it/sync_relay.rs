@@ -218,7 +218,10 @@ impl Relay {
         if let Some((chunk_index, code)) = refused {
             let text = String::new();
             let channel = channel.clone();
-            out.push((connection, RelayFrame::Nack { reference, channel, chunk_index, code, text }));
+            out.push((
+                connection,
+                RelayFrame::Nack { reference, channel, chunk_index, code, text },
+            ));
         }
         for stored in events {
             for (connection, open) in &self.open {
@@ -317,9 +320,8 @@ impl Chan {
         let newest = usize::try_from(newest).expect("small");
         let first = self.messages.keys().rev().take(newest).last();
         let Some(from_ms) = first.map(|id| id.time_ms()) else { return Vec::new() };
-        let overlaps = |(window, entry): (Window, &Entry)| {
-            (entry.last_ms >= from_ms).then_some(window)
-        };
+        let overlaps =
+            |(window, entry): (Window, &Entry)| (entry.last_ms >= from_ms).then_some(window);
         self.directory.iter().filter_map(overlaps).collect()
     }
 
@@ -331,7 +333,7 @@ impl Chan {
         let saved: Vec<_> = changes.iter().filter(|c| c.last_seq <= saved_upto).collect();
         let chunks: Vec<_> = saved.iter().map(|stored| &stored.chunk).collect();
         document.apply(&chunks).expect("what is stored applies");
-        let of_saved = document.ids_descending().into_iter().map(|id| &self.messages[&id]);
+        let of_saved: Vec<_> = document.messages().map(|(id, _)| &self.messages[&id]).collect();
         let tail = changes.iter().filter(|c| c.seq > saved_upto.max(have.messages_seq));
         let tail = tail.map(|stored| Tail {
             seq: stored.seq,
@@ -347,8 +349,8 @@ impl Chan {
             entry: entry.map_or(Vec::new(), |entry| Directory::of_one(window, *entry).encode()),
             messages: (!saved.is_empty())
                 .then(|| SavedDoc { upto_seq: saved_upto, bytes: document.save() }),
-            seqs: encode_seqs(of_saved.clone().map(|(seq, _, _)| *seq)),
-            late: encode_late(of_saved.map(|(_, late, _)| *late)),
+            seqs: encode_seqs(of_saved.iter().map(|(seq, _, _)| *seq)),
+            late: encode_late(of_saved.iter().map(|(_, late, _)| *late)),
             message_tail: tail.collect(),
             annotations: None,
             annotation_tail: Vec::new(),

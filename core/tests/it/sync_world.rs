@@ -211,8 +211,11 @@ impl World {
             }
             self.advance(500);
         }
-        let states: Vec<_> =
-            self.peers.iter().map(|peer| (peer.client.state(), peer.client.pending_len())).collect();
+        let states: Vec<_> = self
+            .peers
+            .iter()
+            .map(|peer| (peer.client.state(), peer.client.pending_len()))
+            .collect();
         panic!("the world does not come to rest: {states:?}");
     }
 

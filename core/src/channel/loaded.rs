@@ -203,9 +203,10 @@ impl Loaded {
         self.facts.keys().copied()
     }
 
-    /// The messages of the document itself, newest first.
+    /// The messages of the document itself, in the order of its keys: newest millisecond first,
+    /// within one the smallest id first.
     pub(crate) fn ids_in_document(&self) -> Vec<MessageId> {
-        self.messages.ids_descending()
+        self.messages.messages().map(|(id, _)| id).collect()
     }
 
     pub(crate) fn content(&self, id: MessageId) -> Option<Content> {

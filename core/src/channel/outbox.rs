@@ -108,6 +108,9 @@ pub(crate) enum Refused {
 /// How long a message waits that the relay still takes for one from the future, in ms.
 const POSTPONE_MS: u64 = 30_000;
 
+/// How long a message waits for the news of an erasure that voided its window, in ms.
+const ERASED_MS: u64 = 1_000;
+
 /// The messages this client wrote to one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -365,19 +368,18 @@ impl Outbox {
                 Refused::WindowFull(refused, window)
             }
             // Erased meanwhile: written anew for the window as it is now.
-            "stale_generation" => Refused::Postponed(refused),
-            "future_id" => {
-                self.set_stage(
-                    refused,
-                    Stage::Held { not_before_ms: now_ms.saturating_add(POSTPONE_MS) },
-                );
-                Refused::Postponed(refused)
-            }
+            "stale_generation" => self.postpone(refused, now_ms.saturating_add(ERASED_MS)),
+            "future_id" => self.postpone(refused, now_ms.saturating_add(POSTPONE_MS)),
             _ => {
                 self.fail(refused, code);
                 Refused::Failed(refused)
             }
         }
+    }
+
+    fn postpone(&mut self, id: MessageId, not_before_ms: u64) -> Refused {
+        self.set_stage(id, Stage::Held { not_before_ms });
+        Refused::Postponed(id)
     }
 
     /// A change of this client came back from the relay, in the channel's order.

@@ -47,9 +47,9 @@ pub struct Arrival {
 pub struct SavedAnswer {
     /// What Automerge saved.
     pub bytes: Vec<u8>,
-    /// The messages' seqs, newest id first ([`decode_seqs`]).
+    /// The messages' seqs, in the order of the document's keys ([`decode_seqs`]).
     pub seqs: Vec<u8>,
-    /// Which of them are late, newest id first ([`is_late`]).
+    /// Which of them are late, in that order ([`is_late`]).
     pub late: Vec<u8>,
 }
 
@@ -320,7 +320,12 @@ impl Channel {
     pub fn answer(&mut self, answer: Answer) -> Result<(), ChannelError> {
         let window = answer.window;
         self.flush();
-        let kept = self.fetching.remove(&window).unwrap_or_default();
+        let asked = self.fetching.remove(&window);
+        if asked.is_none() && self.windows.contains_key(&window) {
+            // Not asked for, and older than what live changes have made of the window.
+            return Ok(());
+        }
+        let kept = asked.unwrap_or_default();
         let Some(entry) = answer.entry else {
             // The relay has nothing of a window that its directory listed: nothing to show.
             return self.answer_failed(window, ChannelError::Mismatch(window));
@@ -328,13 +333,19 @@ impl Channel {
         let before = self.windows.remove(&window);
         let ids_before: Vec<_> = before.iter().flat_map(Loaded::ids).collect();
         match load(before, &answer, &entry) {
-            Ok(loaded) => self.windows.insert(window, loaded),
+            Ok(loaded) => {
+                // An erasure may have taken messages away.
+                let gone = |id: &MessageId| loaded.fact(*id).is_none();
+                let gone: Vec<_> = ids_before.into_iter().filter(gone).collect();
+                self.take_out(window, &gone);
+                self.windows.insert(window, loaded);
+            }
             Err(error) => {
                 // What was loaded may have taken part of the answer: back to a hole.
                 self.forget(window, &ids_before);
                 return self.answer_failed(window, error);
             }
-        };
+        }
         self.show(window);
         self.take_entry(window, entry);
         for arrived in kept.into_iter().filter(|arrived| arrived.last_seq > answer.as_of) {
@@ -390,12 +401,16 @@ impl Channel {
         }
     }
 
-    fn forget(&mut self, window: Window, ids: &[MessageId]) {
+    fn take_out(&mut self, window: Window, ids: &[MessageId]) {
         for id in ids {
             if self.timeline.get(id.as_u128()) == Some(Some(window)) {
                 self.timeline.remove(id.as_u128());
             }
         }
+    }
+
+    fn forget(&mut self, window: Window, ids: &[MessageId]) {
+        self.take_out(window, ids);
         self.refresh_hole(window);
         self.changed.loaded = true;
     }

@@ -339,7 +339,7 @@ impl Chan {
         let saved: Vec<_> = changes.iter().filter(|c| c.last_seq <= saved_upto).collect();
         let chunks: Vec<_> = saved.iter().map(|stored| &stored.chunk).collect();
         document.apply(&chunks).expect("what is stored applies");
-        let of_saved = document.ids_descending().into_iter().map(|id| &self.messages[&id]);
+        let of_saved: Vec<_> = document.messages().map(|(id, _)| &self.messages[&id]).collect();
         let tail = changes.iter().filter(|c| c.seq > saved_upto.max(have.messages_seq));
         let tail = tail.map(|stored| Tail {
             seq: stored.seq,
@@ -355,8 +355,8 @@ impl Chan {
             entry: entry.map_or(Vec::new(), |entry| Directory::of_one(window, *entry).encode()),
             messages: (!saved.is_empty())
                 .then(|| SavedDoc { upto_seq: saved_upto, bytes: document.save() }),
-            seqs: encode_seqs(of_saved.clone().map(|(seq, _, _)| *seq)),
-            late: encode_late(of_saved.map(|(_, late, _)| *late)),
+            seqs: encode_seqs(of_saved.iter().map(|(seq, _, _)| *seq)),
+            late: encode_late(of_saved.iter().map(|(_, late, _)| *late)),
             message_tail: tail.collect(),
             annotations: None,
             annotation_tail: Vec::new(),

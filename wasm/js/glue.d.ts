@@ -1,0 +1,43 @@
+/**
+ * The engine's module as wasm-bindgen makes it; the build copies that beside this file. Only
+ * `engine.ts` uses it. The methods are described in `src/engine.rs`.
+ */
+
+export class Engine {
+  constructor(options: string, seed: Uint8Array);
+  free(): void;
+  at(wallMs: number, steadyMs: number): void;
+  connected(token?: string): void;
+  closed(closeCode?: number): void;
+  bytes(bytes: Uint8Array): void;
+  online(): void;
+  stop(): void;
+  tick(): void;
+  pollTimeout(): number | undefined;
+  pollFrame(): Uint8Array | undefined;
+  pollEvents(): string | undefined;
+  connection(): string;
+  channels(): string;
+  askChannels(): void;
+  openChannel(channel: string): void;
+  closeChannel(channel: string): boolean;
+  info(channel: string): string | undefined;
+  send(channel: string, message: string): string;
+  retry(channel: string, id: string): boolean;
+  discard(channel: string, id: string): boolean;
+  message(channel: string, id: string): string | undefined;
+  indexOf(channel: string, id: string): number;
+  ticks(channel: string, count: number): string;
+  markSeen(channel: string, first?: string, last?: string): void;
+  openView(channel: string, query: string): number;
+  moveView(view: number, query: string): void;
+  closeView(view: number): void;
+  view(view: number): string;
+  setVisible(view: number, edges: string, atEnd: boolean): void;
+}
+
+export function lastPanic(): string;
+
+export default function init(options: {
+  module_or_path: WebAssembly.Module | BufferSource | Response | Promise<Response> | URL | string;
+}): Promise<unknown>;

@@ -1,0 +1,26 @@
+/** Backscroll in Node 20 and later: the same, with the module from the disk and a WebSocket from `ws` where Node has none. */
+
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { checkOptions, LiveClient } from './client.js';
+import { loadEngine } from './engine.js';
+import { BackscrollError } from './errors.js';
+import type { SocketLike } from './transport.js';
+import { syncUrl } from './transport.js';
+import type { Client, ClientOptions } from './types.js';
+
+export type * from './types.js';
+export { BackscrollError } from './errors.js';
+export type { ErrorCode } from './errors.js';
+
+/** Opens a client; it connects on its own, and again whenever it has to. */
+export async function openClient(options: ClientOptions): Promise<Client> {
+  checkOptions(options);
+  if (options.relay === undefined) throw new BackscrollError('bad_request', 'the option `relay` is missing');
+  const url = syncUrl(options.relay);
+  await loadEngine(() => options.wasm ?? readFile(join(dirname(fileURLToPath(import.meta.url)), 'backscroll.wasm')));
+  const Socket = (globalThis as { WebSocket?: unknown }).WebSocket ?? (await import('ws')).WebSocket;
+  const open = (to: string): SocketLike => new (Socket as new (url: string) => SocketLike)(to);
+  return new LiveClient(options, url, open);
+}

@@ -1,0 +1,272 @@
+/** The public types of Backscroll for JavaScript. */
+
+/** A value that changes; `getSnapshot` gives the same object until it does (made for `useSyncExternalStore`). */
+export interface Store<T> {
+  getSnapshot(): T;
+  /** Calls `onChange` after each change; the answer ends that. */
+  subscribe(onChange: () => void): () => void;
+}
+
+/** The id of a message: a lower-case UUIDv7. Comparing two as text compares their places in time. */
+export type MsgId = string & { readonly __m: unique symbol };
+
+/** Where a view stands. */
+export type At =
+  | 'latest'
+  | 'oldest'
+  | 'first-unread'
+  | { readonly id: MsgId }
+  | { readonly time: number }
+  | { readonly index: number }
+  | { readonly fraction: number };
+
+/** How {@link openClient} sets a client up. */
+export interface ClientOptions {
+  /** The name messages are sent under, 1-255 bytes. */
+  readonly user: string;
+  /** The relay: `http(s)://host` or `ws(s)://host`. In a browser by default where the page came from. */
+  readonly relay?: string;
+  /** A credential, or what gets one; asked again for each connection. */
+  readonly token?: string | (() => Promise<string>);
+  /** Where messages are kept. Only `'memory'`, the default, is there yet. */
+  readonly storage?: 'idb' | 'memory' | { readonly folder: string };
+  /** Where the engine runs. `'auto'` is `'inline'`, on this thread, for now. */
+  readonly engine?: 'auto' | 'worker' | 'inline';
+  /** The engine's module, for bundlers that cannot find it themselves. */
+  readonly wasm?: URL | string | Response | BufferSource | WebAssembly.Module;
+  /** How many newest messages to load when a channel is first opened; 50 by default. */
+  readonly newest?: number;
+  /** How much memory loaded messages may take, in bytes (an estimate); 64 MB by default. */
+  readonly memoryBytes?: number;
+}
+
+/** A client of one relay. */
+export interface Client extends AsyncDisposable {
+  /** The name messages are sent under. */
+  readonly user: string;
+  /** A channel; the same object for the same name. It is opened, if it is not. */
+  channel(id: string): Channel;
+  /** The channels of the relay and those open here, by name. While it has subscribers it is kept up to date. */
+  readonly channels: Store<readonly ChannelInfo[]>;
+  /** How the connection stands. */
+  readonly connection: Store<Connection>;
+  /** Resolves when nothing waits to be sent any more. */
+  flush(): Promise<void>;
+  /** Tries to connect now; browsers' `online` event does it too. */
+  connect(): void;
+  /** Closes the connection and frees the engine. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A line of the channel list. */
+export interface ChannelInfo {
+  readonly id: string;
+  readonly total: number;
+  /** Of channels open here: messages since it was opened that were not in view. Else 0. */
+  readonly unread: number;
+  /** Sent time of the newest message, in ms. */
+  readonly newestAt?: number;
+}
+
+/** How the connection stands. */
+export interface Connection {
+  readonly state: 'offline' | 'connecting' | 'syncing' | 'live';
+  /** Messages that wait to be sent. */
+  readonly pendingOut: number;
+  readonly storage: 'persistent' | 'best-effort' | 'memory' | 'failed';
+  /** The last thing that went wrong; a new connection clears it. Its `code` is stable. */
+  readonly error?: Error;
+}
+
+/** Where a message of this client stands on its way. */
+export type SendState = 'queued' | 'relayed' | { readonly failed: string; readonly retryable: boolean };
+
+/** A file that belongs to a message; either `url` or `sha256` is there. */
+export interface Attachment {
+  readonly name: string;
+  readonly mediaType: string;
+  readonly size: number;
+  readonly url?: string;
+  readonly sha256?: string;
+}
+
+/** Any JSON. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+/** A message. Two reads give the same object as long as nothing of it changed. */
+export interface Message {
+  readonly id: MsgId;
+  readonly from: string;
+  readonly text: string;
+  readonly data?: Json;
+  /** When it was sent, in ms since the Unix epoch: the time in its id. */
+  readonly sentAt: number;
+  /** When it came to this device; for history, which came before this device did, `sentAt`. */
+  readonly arrivedAt: number;
+  /** The relay's number of it, once known. */
+  readonly seq?: number;
+  readonly replyTo?: MsgId;
+  readonly attachments?: readonly Attachment[];
+  /** Who reacted, by emoji. */
+  readonly reactions: Readonly<Record<string, readonly string[]>>;
+  readonly editedAt?: number;
+  readonly deleted?: true;
+  /** Whether it came later than newer messages did. */
+  readonly late: boolean;
+  /** Only of messages sent by this client since it was opened. */
+  readonly send?: SendState;
+  readonly placeholder?: undefined;
+}
+
+/** A message that is not loaded yet, at its row. */
+export interface Placeholder {
+  readonly placeholder: true;
+  readonly index: number;
+}
+
+/** What belongs to a message beside its text. */
+export interface SendOptions {
+  readonly replyTo?: MsgId;
+  readonly attachments?: readonly Attachment[];
+  readonly data?: Json;
+  /** When it was written, if earlier, in ms. */
+  readonly sentAt?: number;
+}
+
+/** How a view is opened. `before + after` rows, 5,000 at most, are kept around the anchor. */
+export interface ViewOptions {
+  /** `'latest'` by default. */
+  readonly at?: At;
+  /** Rows before the anchor; 50 by default. */
+  readonly before?: number;
+  /** Rows from the anchor on; 50 by default. */
+  readonly after?: number;
+}
+
+/** A channel. */
+export interface Channel extends Disposable {
+  readonly id: string;
+  /** A live view; dispose of it when it is shown no more. */
+  view(options?: ViewOptions): View;
+  /** Sends a message. It has its final id and is in the views when this returns. */
+  send(text: string, options?: SendOptions): Message;
+  /** Sends a failed message again, under its id. */
+  retry(id: MsgId): void;
+  /** Drops a failed message. */
+  discard(id: MsgId): void;
+  /** A message, if it is loaded. */
+  get(id: MsgId): Promise<Message | undefined>;
+  readonly info: Store<ChannelState>;
+  readonly late: LateInbox;
+}
+
+/** What is known of a channel as a whole. */
+export interface ChannelState {
+  readonly total: number;
+  readonly unread: number;
+  readonly firstUnread: MsgId | null;
+  /** `'running'` until the channel's directory came. */
+  readonly backfill: 'none' | 'running';
+}
+
+/** A live view: the rows around an anchor, which stay around it while the channel grows. */
+export interface View extends Store<Window>, Disposable {
+  /**
+   * Moves the view. Resolves when its rows are loaded, or at once, with placeholders, while there is
+   * no connection. Rejects with code `superseded` if the view was moved again meanwhile.
+   */
+  goto(at: At, options?: GotoOptions): Promise<Window>;
+  /**
+   * Tells which rows the reader sees, by id or, for placeholders, by index. The view moves along
+   * when they come near its ends; with `atEnd` it follows new messages. Late messages among the rows
+   * leave the inbox.
+   */
+  setVisible(first: MsgId | number, last: MsgId | number, atEnd: boolean): void;
+  /** How many messages stand before an id. */
+  indexOf(id: MsgId): Promise<number>;
+  /** The times of `n` rows spread evenly over the channel, for labels of a scrollbar. */
+  ticks(n: number): Promise<readonly { readonly index: number; readonly time: number }[]>;
+}
+
+/** How {@link View.goto} goes there. */
+export interface GotoOptions {
+  /** Where the anchor's row will stand in what is seen; decides how many rows are kept on either side. */
+  readonly align?: 'start' | 'center' | 'end';
+  /** Whether the row should be shown off; {@link Window.focus} says so. */
+  readonly highlight?: boolean;
+}
+
+/** The rows of a view at one time. Immutable. */
+export interface Window {
+  /** Grows with each change. */
+  readonly version: number;
+  /** Rows of the whole channel. */
+  readonly total: number;
+  /** The row of the first item. */
+  readonly start: number;
+  readonly items: readonly (Message | Placeholder)[];
+  readonly foundOldest: boolean;
+  readonly foundNewest: boolean;
+  /** Whether rows and indices are exactly the channel's, as far as this client was told. */
+  readonly exact: boolean;
+  readonly change: Change;
+  readonly focus: Focus | null;
+}
+
+/** A row to show off for a while. */
+export interface Focus {
+  readonly id: MsgId;
+  readonly reason: 'goto' | 'late' | 'first-unread';
+  /** Another one each time, so that the same row can be shown off twice. */
+  readonly token: number;
+  readonly ttlMs: number;
+}
+
+/** How a window differs from the one before. Indices are rows of the channel. */
+export interface Change {
+  readonly reason: 'init' | 'send' | 'live' | 'late' | 'edit' | 'goto' | 'loaded' | 'reset';
+  /** Rows that came into the window, at their indices of now. */
+  readonly inserted: readonly Span[];
+  /** Rows that left it, at their indices of before. */
+  readonly removed: readonly Span[];
+  /** By how much the rows that stayed moved down, because others came in above. */
+  readonly shiftAbove: number;
+}
+
+/** Consecutive rows. */
+export interface Span {
+  readonly index: number;
+  readonly count: number;
+}
+
+/** Late messages that were not in view yet. */
+export interface LateState {
+  readonly total: number;
+  /** Those before what is in view. */
+  readonly above: number;
+  /** Those after it. */
+  readonly below: number;
+  readonly runs: readonly LateRun[];
+}
+
+/** Late messages next to each other. */
+export interface LateRun {
+  readonly first: MsgId;
+  readonly last: MsgId;
+  readonly count: number;
+  /** Sent time of the first, in ms. */
+  readonly from: number;
+  /** Sent time of the last, in ms. */
+  readonly to: number;
+  readonly where: 'above' | 'in-view' | 'below';
+}
+
+/** The late messages of a channel. */
+export interface LateInbox extends Store<LateState> {
+  /** The nearest run above or below what is in view, or the oldest of all; `goto` its `first`. */
+  next(direction?: 'up' | 'down' | 'oldest'): LateRun | null;
+  /** Takes a run out. */
+  seen(run: LateRun): void;
+  /** Takes all out. */
+  clear(): void;
+}

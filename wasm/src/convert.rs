@@ -1,0 +1,343 @@
+//! What goes to JavaScript, as JSON: names as the TypeScript surface has them.
+
+use backscroll_core::channel::{Changed, Channel, Item, MessageRow, SendState, UnseenRun, View};
+use backscroll_core::client::{Client, ConnectionState, Event};
+use backscroll_core::message::{Attachment, Content, MessageId};
+use backscroll_core::viewport::{At, Query};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How an engine is set up.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OptionsIn {
+    pub(crate) user: String,
+    pub(crate) newest: Option<u32>,
+    pub(crate) memory_bytes: Option<u64>,
+}
+
+/// A message to send.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SendIn {
+    pub(crate) text: String,
+    pub(crate) reply_to: Option<MessageId>,
+    #[serde(default)]
+    pub(crate) attachments: Vec<AttachmentJson>,
+    pub(crate) data: Option<Value>,
+    pub(crate) sent_at: Option<u64>,
+}
+
+impl SendIn {
+    pub(crate) fn into_content(self, from: &str) -> Content {
+        Content {
+            from: from.to_owned(),
+            text: self.text,
+            reply_to: self.reply_to,
+            attachments: self.attachments.into_iter().map(Attachment::from).collect(),
+            data: self.data,
+        }
+    }
+}
+
+/// An attachment, in camel case.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AttachmentJson {
+    name: String,
+    media_type: String,
+    size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+impl From<AttachmentJson> for Attachment {
+    fn from(json: AttachmentJson) -> Self {
+        let AttachmentJson { name, media_type, size, url, sha256 } = json;
+        Self { name, media_type, size, url, sha256 }
+    }
+}
+
+impl From<Attachment> for AttachmentJson {
+    fn from(attachment: Attachment) -> Self {
+        let Attachment { name, media_type, size, url, sha256 } = attachment;
+        Self { name, media_type, size, url, sha256 }
+    }
+}
+
+/// A viewport query.
+#[derive(Debug, Deserialize)]
+pub(crate) struct QueryIn {
+    at: At,
+    before: u64,
+    after: u64,
+}
+
+impl From<QueryIn> for Query {
+    fn from(query: QueryIn) -> Self {
+        Self { at: query.at, before: query.before, after: query.after }
+    }
+}
+
+/// The ends of what a reader sees: an id or a row.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum EdgeIn {
+    Index(u64),
+    Id(MessageId),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ViewOut {
+    start: u64,
+    total: u64,
+    found_oldest: bool,
+    found_newest: bool,
+    exact: bool,
+    items: Vec<ItemOut>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ItemOut {
+    Message(Box<MessageOut>),
+    Placeholder { placeholder: bool, index: u64 },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageOut {
+    id: MessageId,
+    from: String,
+    text: String,
+    sent_at: u64,
+    arrived_at: u64,
+    late: bool,
+    reactions: BTreeMap<String, BTreeSet<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<MessageId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<AttachmentJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited_at: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send: Option<SendOut>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum SendOut {
+    State(&'static str),
+    Failed { failed: String, retryable: bool },
+}
+
+impl From<SendState> for SendOut {
+    fn from(state: SendState) -> Self {
+        match state {
+            SendState::Queued => Self::State("queued"),
+            SendState::Relayed => Self::State("relayed"),
+            SendState::Failed(code) => {
+                // These depend on who asks when; every other refusal is of the message itself.
+                let retryable =
+                    matches!(code.as_str(), "forbidden" | "unauthorized" | "rate_limited");
+                Self::Failed { failed: code, retryable }
+            }
+        }
+    }
+}
+
+impl From<MessageRow> for MessageOut {
+    fn from(row: MessageRow) -> Self {
+        Self {
+            id: row.id,
+            from: row.content.from,
+            text: row.content.text,
+            sent_at: row.id.time_ms(),
+            arrived_at: row.arrived_ms,
+            late: row.late,
+            reactions: row.reactions,
+            seq: row.seq,
+            reply_to: row.content.reply_to,
+            attachments: row.content.attachments.into_iter().map(AttachmentJson::from).collect(),
+            data: row.content.data,
+            edited_at: row.edited_ms,
+            deleted: row.deleted,
+            send: row.send.map(SendOut::from),
+        }
+    }
+}
+
+impl From<View> for ViewOut {
+    fn from(view: View) -> Self {
+        let item = |item| match item {
+            Item::Message(row) => ItemOut::Message(Box::new(MessageOut::from(*row))),
+            Item::Placeholder { index } => ItemOut::Placeholder { placeholder: true, index },
+        };
+        Self {
+            start: view.start,
+            total: view.total,
+            found_oldest: view.found_oldest,
+            found_newest: view.found_newest,
+            exact: view.exact,
+            items: view.items.into_iter().map(item).collect(),
+        }
+    }
+}
+
+/// An event for the facade.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "camelCase")]
+pub(crate) enum EventOut {
+    Connect,
+    Disconnect { code: &'static str },
+    Connection,
+    Channels,
+    Changed { channel: String, reason: &'static str, sent: bool, late: bool },
+    Error { code: String, text: String },
+    Problem { channel: String, text: String },
+}
+
+impl From<Event> for EventOut {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Connect => Self::Connect,
+            Event::Disconnect { code } => Self::Disconnect { code },
+            Event::Connection => Self::Connection,
+            Event::Channels => Self::Channels,
+            Event::Changed { channel, changed } => Self::Changed {
+                channel,
+                reason: reason(changed),
+                sent: changed.sent,
+                late: changed.late,
+            },
+            Event::Error { code, text } => Self::Error { code, text },
+            Event::Problem { channel, problem } => {
+                let text = format!("window {}: {}", problem.window, problem.text);
+                Self::Problem { channel, text }
+            }
+        }
+    }
+}
+
+/// The one reason a list is told: the one that asks most of it.
+const fn reason(changed: Changed) -> &'static str {
+    match changed {
+        Changed { reset: true, .. } => "reset",
+        Changed { sent: true, .. } => "send",
+        Changed { late: true, .. } => "late",
+        Changed { live: true, .. } => "live",
+        Changed { edited: true, .. } => "edit",
+        _ => "loaded",
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConnectionOut {
+    state: &'static str,
+    pending_out: usize,
+}
+
+impl ConnectionOut {
+    pub(crate) fn of(client: &Client) -> Self {
+        let state = match client.state() {
+            ConnectionState::Offline => "offline",
+            ConnectionState::Connecting => "connecting",
+            ConnectionState::Syncing => "syncing",
+            ConnectionState::Live => "live",
+        };
+        Self { state, pending_out: client.pending_len() }
+    }
+}
+
+/// A line of the channel list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChannelOut {
+    id: String,
+    total: u64,
+    unread: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_at: Option<u64>,
+}
+
+/// The relay's channels and those open here, by name; of those open here, what the replica knows.
+pub(crate) fn channels(client: &Client) -> Vec<ChannelOut> {
+    let listed = client.channels().iter().map(|info| {
+        let (id, total, newest_at) = (info.name.clone(), info.total, info.newest_at);
+        (info.name.clone(), ChannelOut { id, total, unread: 0, newest_at })
+    });
+    let mut channels: BTreeMap<_, _> = listed.collect();
+    for (name, channel) in client.open_channels() {
+        let known = channels.get(name).and_then(|known| known.newest_at);
+        let newest_at = channel.total().checked_sub(1).and_then(|row| channel.time_of_row(row));
+        let line = ChannelOut {
+            id: name.to_owned(),
+            total: channel.total().max(channels.get(name).map_or(0, |known| {
+                // Until it is open the relay's list knows more.
+                if channel.head().is_some() { 0 } else { known.total }
+            })),
+            unread: channel.unread(),
+            newest_at: newest_at.or(known),
+        };
+        channels.insert(name.to_owned(), line);
+    }
+    channels.into_values().collect()
+}
+
+/// What is known of a channel as a whole.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InfoOut {
+    total: u64,
+    unread: u64,
+    first_unread: Option<MessageId>,
+    /// Whether the directory came.
+    known: bool,
+    late: Vec<RunOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct RunOut {
+    first: MessageId,
+    last: MessageId,
+    count: u64,
+    from: u64,
+    to: u64,
+}
+
+impl From<&UnseenRun> for RunOut {
+    fn from(run: &UnseenRun) -> Self {
+        let UnseenRun { first, last, count } = *run;
+        Self { first, last, count, from: first.time_ms(), to: last.time_ms() }
+    }
+}
+
+impl InfoOut {
+    pub(crate) fn of(channel: &Channel) -> Self {
+        Self {
+            total: channel.total(),
+            unread: channel.unread(),
+            first_unread: channel.first_unread(),
+            known: channel.head().is_some(),
+            late: channel.unseen().runs().map(RunOut::from).collect(),
+        }
+    }
+}
+
+/// A point of the scrollbar.
+#[derive(Debug, Serialize)]
+pub(crate) struct TickOut {
+    pub(crate) index: u64,
+    pub(crate) time: u64,
+}

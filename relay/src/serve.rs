@@ -76,12 +76,13 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     log::install(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
+        // Watched before anybody can know that the relay runs: no signal may end it undrained.
+        let stop = stop_signal()?;
         let server = Server::start(config).await?;
-        let signal = stop_signal();
         let mut stdout = std::io::stdout();
         writeln!(stdout, "listening on http://{}", server.address())?;
         stdout.flush()?;
-        server.run_until(async { drop(signal.await) }).await
+        server.run_until(stop).await
     });
     // A read that hangs in the system must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -105,6 +106,15 @@ impl Server {
     /// # Errors
     /// An address or the store is not to be had, or the address is open to others in `open` mode.
     pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let data = config.store.data.clone();
+        Self::start_over(config, move || Store::open(&data)).await
+    }
+
+    /// Starts over a store that is opened when the addresses are bound.
+    async fn start_over(
+        config: Config,
+        open: impl FnOnce() -> Result<Store, StoreError> + Send + 'static,
+    ) -> Result<Self, ServeError> {
         let metrics = metrics::install();
         let access = Access::new(&config.access);
         let (listener, address) = bind(&config.server.listen, Some(&access)).await?;
@@ -116,8 +126,7 @@ impl Server {
             return Err(ServeError::NoWeb(web.clone()));
         }
         let (hub, feed) = Hub::start()?;
-        let data = config.store.data.clone();
-        let engine = blocking(move || Engine::start(Store::open(&data)?, Arc::new(feed))).await??;
+        let engine = blocking(move || Engine::start(open()?, Arc::new(feed))).await??;
         let app = Arc::new(App {
             reads: Reads::new(engine.reader()),
             engine,

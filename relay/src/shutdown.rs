@@ -64,16 +64,17 @@ impl Phases {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
+/// Watches SIGTERM and SIGINT from now on; the future is done when one has come.
 ///
 /// # Errors
 /// The system does not let signals be watched.
-pub(crate) async fn stop_signal() -> std::io::Result<()> {
+pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

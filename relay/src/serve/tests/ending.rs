@@ -2,7 +2,12 @@
 
 use super::support::{Client, Relay, request, soon};
 use crate::serve::{ServeError, Server};
+use crate::store::StoreError;
+use crate::store::kv::{Batch, Durability, Kv, Snapshot};
+use crate::store::memory::MemoryKv;
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_reading_is_closed_with_4001_while_others_go_on() {
@@ -61,6 +66,46 @@ async fn a_stopping_relay_answers_what_it_took_and_closes_with_4000() {
     }
     assert_eq!(sync.close_code().await, 4000);
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nothing listens any more");
+}
+
+/// A store in memory whose disk fails when it is told to.
+#[derive(Debug, Default)]
+struct Failing {
+    kv: MemoryKv,
+    fails: AtomicBool,
+}
+
+impl Kv for Failing {
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::NoFamily("any"));
+        }
+        self.kv.write(batch, durability)
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        self.kv.snapshot()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_store_fails_acknowledges_nothing_more_and_closes_with_4002() {
+    let kv = Arc::new(Failing::default());
+    let relay = Relay::start_over(kv.clone()).await;
+    let (mut sender, mut reader) = (relay.ws().await, relay.ws().await);
+    let mut sync = Client::connect(relay.address, "/sync").await;
+    reader.ask(&json!({"command": "subscribe", "channel": "c"})).await;
+    sender.say("c", "stored").await;
+    assert_eq!(reader.event().await["message"]["text"], "stored");
+    kv.fails.store(true, Ordering::SeqCst);
+    sender.send(&json!({"command": "send", "channel": "c", "text": "lost"})).await;
+    match sender.frame().await {
+        Ok(frame) => assert!(frame.to_text().unwrap().contains(r#""code":"retry""#), "{frame}"),
+        Err(close) => assert_eq!(u16::from(close.unwrap().code), 4002),
+    }
+    assert_eq!(reader.frame().await.unwrap_err().map(|close| close.code.into()), Some(4002_u16));
+    assert_eq!(sync.close_code().await, 4002);
+    assert!(matches!(relay.end().await, Err(ServeError::StoreFailed)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,12 @@
 
 use crate::config::Config;
 use crate::serve::{ServeError, Server};
+use crate::store::Store;
+use crate::store::kv::Kv;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -45,6 +48,18 @@ impl Relay {
         config.store.data = folder.path().join("data");
         change(&mut config);
         let server = Server::start(config).await.unwrap();
+        Self::run(server, folder)
+    }
+
+    /// A relay over `kv`.
+    pub(super) async fn start_over(kv: Arc<dyn Kv>) -> Self {
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".to_owned();
+        let server = Server::start_over(config, || Store::over(kv)).await.unwrap();
+        Self::run(server, tempfile::tempdir().unwrap())
+    }
+
+    fn run(server: Server, folder: tempfile::TempDir) -> Self {
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(server.run_until(async { drop(stopped.await) }));
@@ -54,6 +69,11 @@ impl Relay {
     /// Asks it to stop and waits until it has.
     pub(super) async fn stop(self) -> Result<(), ServeError> {
         self.stop.send(()).unwrap();
+        soon("the relay's end", self.done).await.unwrap()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) async fn end(self) -> Result<(), ServeError> {
         soon("the relay's end", self.done).await.unwrap()
     }
 

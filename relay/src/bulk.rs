@@ -1,7 +1,7 @@
 //! The bulk load of `backscroll import`: sorted messages into a channel, on all cores.
 //!
 //! The caller's thread places messages and puts rows, with the functions of the write path
-//! ([`crate::commit`]); other threads author the changes and save the documents ([`worker`]). What
+//! ([`crate::commit`]); other threads author the changes and save the documents (`worker`). What
 //! is written is what the write path would have written, so nothing downstream knows the difference,
 //! but for three things: imported messages are never late (design 5.3), windows that the import fills
 //! from the start have a saved document at once, and batches are not synced until the end. Each batch

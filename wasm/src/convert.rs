@@ -83,7 +83,7 @@ impl From<QueryIn> for Query {
 }
 
 /// The ends of what a reader sees: an id or a row.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum EdgeIn {
     Index(u64),

@@ -26,6 +26,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    #[expect(clippy::needless_pass_by_value, reason = "errors and texts are given as they come")]
     pub(crate) fn new(code: &'static str, words: impl ToString) -> Self {
         Self { code, words: words.to_string() }
     }

@@ -187,7 +187,7 @@ async fn refused_changes_are_named_and_store_nothing() {
     let cases = [
         (window, flipped, Code::BadChange),
         (window, longer, Code::BadChange),
-        (window, Vec::new(), Code::BadChange),
+        (window, vec![0; 40], Code::BadChange),
         (window, gap, Code::BadChange),
         (elsewhere, good.clone(), Code::BadChange),
         (window, others, Code::Forbidden),

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -35,6 +35,9 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Pause after the system refused a connection, as it does without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection that is turned away may take to read its answer and go.
+const REFUSE_WITHIN: Duration = Duration::from_millis(200);
 
 /// What a client is told when there are too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
@@ -81,7 +84,7 @@ impl Acceptor {
                     let phases = self.phases.clone();
                     self.connections.spawn(serve(stream, router.clone(), slot, phases));
                 }
-                Err(_) => refuse(stream).await,
+                Err(_) => drop(tokio::spawn(refuse(stream))),
             }
         }
         self.connections.close();
@@ -96,8 +99,13 @@ impl Acceptor {
 
 async fn refuse(mut stream: TcpStream) {
     metrics::refused("too_many");
-    // The client's side of a fresh connection takes these bytes at once, or it is gone.
-    let _ = timeout(Duration::from_millis(10), stream.write_all(TOO_MANY)).await;
+    let answer = async {
+        stream.write_all(TOO_MANY).await?;
+        stream.shutdown().await?;
+        // Closing over a request that was not read would reset the connection and lose the answer.
+        tokio::io::copy(&mut stream.take(HEAD_BYTES_MAX as u64), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(REFUSE_WITHIN, answer).await;
 }
 
 async fn serve(stream: TcpStream, router: Router, slot: Slot, mut phases: Phases) {

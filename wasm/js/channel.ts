@@ -1,6 +1,7 @@
 /** A channel: sending, its views, and what is known of it as a whole. */
 
 import type { Engine } from './engine.js';
+import { BackscrollError } from './errors.js';
 import { Cell } from './store.js';
 import type {
   Change, Channel, ChannelState, LateInbox, LateRun, LateState, Message, MsgId, SendOptions, ViewOptions,
@@ -91,8 +92,9 @@ export class LiveChannel implements Channel, ChannelHost {
   send(text: string, options: SendOptions = {}): Message {
     const id = this.call((engine) => engine.send(this.id, JSON.stringify({ ...options, text })));
     const message = this.#message(id);
+    if (message === undefined) throw new BackscrollError('engine_failed', 'a message that was sent is not there');
     this.#written();
-    return message as Message;
+    return message;
   }
 
   retry(id: MsgId): void {

@@ -164,7 +164,7 @@ export class LiveClient implements Client {
       if (this.#listDirty) this.#readList();
     } catch (thrown) {
       // A panic is told by the connection store; there is no caller to throw to.
-      if (!this.dead) throw thrown;
+      if (!this.#guard.dead) throw thrown;
     }
   }
 
@@ -188,7 +188,7 @@ export class LiveClient implements Client {
       this.call(use);
       this.drain();
     } catch (thrown) {
-      if (!this.dead) throw thrown;
+      if (!this.#guard.dead) throw thrown;
     }
   }
 

@@ -11,16 +11,12 @@ export class Cell<T> implements Store<T> {
   constructor(value: T, onUse?: (used: boolean) => void) {
     this.#value = value;
     this.#onUse = onUse;
-    // As functions they can be handed to a framework on their own.
-    this.getSnapshot = this.getSnapshot.bind(this);
-    this.subscribe = this.subscribe.bind(this);
   }
 
-  getSnapshot(): T {
-    return this.#value;
-  }
+  // Functions of their own, so that they can be handed to a framework by themselves.
+  readonly getSnapshot = (): T => this.#value;
 
-  subscribe(onChange: () => void): () => void {
+  readonly subscribe = (onChange: () => void): (() => void) => {
     // Each subscription counts on its own, even of the same function.
     const subscriber = () => { onChange(); };
     this.#subscribers.add(subscriber);
@@ -28,7 +24,7 @@ export class Cell<T> implements Store<T> {
     return () => {
       if (this.#subscribers.delete(subscriber) && this.#subscribers.size === 0) this.#onUse?.(false);
     };
-  }
+  };
 
   set(value: T): void {
     if (Object.is(value, this.#value)) return;

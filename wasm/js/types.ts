@@ -2,9 +2,9 @@
 
 /** A value that changes; `getSnapshot` gives the same object until it does (made for `useSyncExternalStore`). */
 export interface Store<T> {
-  getSnapshot(): T;
+  getSnapshot(this: void): T;
   /** Calls `onChange` after each change; the answer ends that. */
-  subscribe(onChange: () => void): () => void;
+  subscribe(this: void, onChange: () => void): () => void;
 }
 
 /** The id of a message: a lower-case UUIDv7. Comparing two as text compares their places in time. */

@@ -2,7 +2,6 @@
 #
 #   part NAME COMMAND...   run it; a failure is remembered and the job goes on
 #   must NAME COMMAND...   run it; a failure ends the job, since what follows needs it
-#   pending NAME FILE      FILE does not exist yet, so the part did not run; named in the summary
 #   summary TITLE          the table; returns 1 if a part failed
 
 parts_names=() parts_times=() parts_states=()
@@ -27,11 +26,6 @@ part() {
 
 must() {
   part "$@" || { summary "stopped at: $1"; exit 1; }
-}
-
-pending() {
-  printf '\n'
-  record "$1" 0 "NOT RUN, $2 is not there"
 }
 
 summary() {

@@ -79,17 +79,8 @@ if [[ $goal != relay ]]; then
   folders+=(wasm web-demo)
 fi
 if [[ $goal == test ]]; then
-  folders+=(tests/interop)
-  if [[ -f web-demo/package-lock.json ]]; then
-    must "cargo-deny" cargo_tool cargo-deny 0.20.2
-    folders+=(tests/browser)
-  fi
+  must "cargo-deny" cargo_tool cargo-deny 0.20.2
+  folders+=(tests/interop tests/browser)
 fi
-for folder in "${folders[@]}"; do
-  if [[ -f $folder/package-lock.json ]]; then
-    must "npm packages of $folder" npm_packages "$folder"
-  else
-    pending "npm packages of $folder" "$folder/package-lock.json"
-  fi
-done
+for folder in "${folders[@]}"; do must "npm packages of $folder" npm_packages "$folder"; done
 summary "setup for $goal"

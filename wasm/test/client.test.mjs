@@ -1,25 +1,41 @@
-// The facade against a small relay: what an application sees.
+// The facade against the relay: what an application sees.
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { BackscrollError, openClient } from 'backscroll';
-import { startFakeRelay } from './fake-relay.mjs';
+import { Proxy, scratch, startRelay } from './relay.mjs';
 import { texts, until } from './wait.mjs';
 
+const space = scratch();
 let relay;
+/** What the clients connect to. */
+let proxy;
 let clients;
+/** A channel of its own for each test. */
+let room;
+let rooms = 0;
+
+before(async () => {
+  relay = await startRelay(space.folder);
+});
+
+after(async () => {
+  await relay.stop();
+  space.remove();
+});
 
 beforeEach(async () => {
-  relay = await startFakeRelay();
+  proxy = await Proxy.before(relay.url);
   clients = [];
+  room = `#room${(rooms += 1)}`;
 });
 
 afterEach(async () => {
   for (const client of clients) await client[Symbol.asyncDispose]();
-  await relay.stop();
+  await proxy.stop();
 });
 
 async function open(user, options = {}) {
-  const client = await openClient({ user, relay: relay.url, ...options });
+  const client = await openClient({ user, relay: proxy.url, ...options });
   clients.push(client);
   return client;
 }
@@ -29,9 +45,10 @@ const live = (client) => until(client.connection, ({ state }) => state === 'live
 /** Two clients with a view each on one channel, both live. */
 async function pair() {
   const [ada, bob] = [await open('ada'), await open('bob')];
-  const channels = [ada.channel('#room'), bob.channel('#room')];
+  const channels = [ada.channel(room), bob.channel(room)];
   const views = channels.map((channel) => channel.view());
   await Promise.all([ada, bob].map(live));
+  await Promise.all(channels.map(({ info }) => until(info, ({ backfill }) => backfill === 'none')));
   return { ada, bob, channels, views };
 }
 
@@ -81,12 +98,12 @@ test('a subscriber is called after each change and not after it left', async () 
 
 test('what is written without a connection waits and is sent after the reconnect', async () => {
   const { ada, channels, views } = await pair();
-  await relay.stop();
+  await proxy.stop();
   await until(ada.connection, ({ state }) => state === 'offline');
   for (const text of ['one', 'two', 'three']) channels[0].send(text);
   assert.deepEqual(texts(views[0].getSnapshot()), ['one', 'two', 'three']);
   assert.equal(ada.connection.getSnapshot().pendingOut, 3);
-  await relay.restart();
+  await proxy.start();
   await ada.flush();
   assert.equal(ada.connection.getSnapshot().pendingOut, 0);
   await until(views[1], ({ items }) => items.length === 3);
@@ -95,7 +112,7 @@ test('what is written without a connection waits and is sent after the reconnect
 
 test('a refused message fails with the code and can be sent again or dropped', async () => {
   const { ada, channels, views } = await pair();
-  relay.refuseNext = 'forbidden';
+  proxy.refuseNext = 'forbidden';
   const { id } = channels[0].send('not now');
   const failed = await until(views[0], ({ items }) => items[0].send?.failed && items[0]);
   assert.deepEqual(failed.send, { failed: 'forbidden', retryable: true });
@@ -103,7 +120,7 @@ test('a refused message fails with the code and can be sent again or dropped', a
   channels[0].retry(id);
   await until(views[0], ({ items }) => items[0].send === 'relayed');
   await until(views[1], ({ items }) => items[0]?.id === id);
-  relay.refuseNext = 'id_taken';
+  proxy.refuseNext = 'id_taken';
   const other = channels[0].send('never');
   const taken = await until(views[0], ({ items }) => items[1]?.send?.failed && items[1]);
   assert.equal(taken.send.retryable, false);
@@ -116,10 +133,10 @@ test('late messages are counted until they are in view', async () => {
   channels[1].send('now');
   await until(views[0], ({ items }) => items.length === 1);
   views[0].setVisible(views[0].getSnapshot().items[0].id, views[0].getSnapshot().items[0].id, true);
-  // This relay marks nothing late; the inbox is empty and says so.
+  // Nothing came late; the inbox is empty and says so.
   assert.deepEqual(channels[0].late.getSnapshot(), { total: 0, above: 0, below: 0, runs: [] });
   assert.equal(channels[0].late.next(), null);
-  assert.equal(channels[0].info.getSnapshot().unread, 0);
+  await until(channels[0].info, ({ unread }) => unread === 0);
 });
 
 test('unread counts what was not in view', async () => {
@@ -131,7 +148,7 @@ test('unread counts what was not in view', async () => {
   assert.equal(channels[0].info.getSnapshot().firstUnread, first.id);
   views[0].setVisible(first.id, second.id, true);
   await until(channels[0].info, ({ unread }) => unread === 0);
-  const line = (list) => list.find(({ id }) => id === '#room');
+  const line = (list) => list.find(({ id }) => id === room);
   await until(ada.channels, (list) => line(list)?.total === 2 && line(list).unread === 0);
 });
 
@@ -162,7 +179,7 @@ test('errors have stable codes', async () => {
   thrown(() => channels[0].view({ before: 5_000, after: 1 }), 'bad_request');
   thrown(() => clients[0].channel(''), 'bad_channel');
   await assert.rejects(openClient({ user: 'ada' }), { code: 'bad_request' });
-  await assert.rejects(openClient({ user: '', relay: relay.url }), { code: 'bad_request' });
+  await assert.rejects(openClient({ user: '', relay: proxy.url }), { code: 'bad_request' });
   await assert.rejects(open('ada', { storage: 'idb' }), { code: 'unsupported_storage' });
   await assert.rejects(open('ada', { storage: { folder: '/x' } }), { code: 'unsupported_storage' });
   await assert.rejects(open('ada', { engine: 'worker' }), { code: 'unsupported_engine' });
@@ -172,7 +189,7 @@ test('errors have stable codes', async () => {
 
 test('bytes that are no frame cost a reconnect and nothing else', async () => {
   const { ada, channels, views } = await pair();
-  relay.babble();
+  proxy.babble();
   await until(ada.connection, ({ state }) => state !== 'live');
   channels[0].send('still here');
   await ada.flush();
@@ -181,7 +198,7 @@ test('bytes that are no frame cost a reconnect and nothing else', async () => {
 
 test('a terminal close is not tried again until asked to', async () => {
   const { ada } = await pair();
-  relay.closeAll(4501);
+  proxy.closeAll(4501);
   const { error } = await until(ada.connection, (now) => now.state === 'offline' && now.error && now);
   assert.equal(error.code, 'unauthorized');
   ada.connect();
@@ -192,9 +209,9 @@ test('a terminal close is not tried again until asked to', async () => {
 test('a token is asked for before each connection', async () => {
   let asked = 0;
   const client = await open('ada', { token: () => Promise.resolve(`token ${(asked += 1)}`) });
-  client.channel('#room');
+  client.channel(room);
   await live(client);
-  relay.closeAll(1001);
+  proxy.closeAll(1001);
   await until(client.connection, ({ state }) => state !== 'live');
   await live(client);
   assert.equal(asked, 2);

@@ -1,52 +1,32 @@
-// The facade against the relay itself; BACKSCROLL_BIN is its binary.
+// The facade against the relay with a history, late messages, and a relay that dies.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { openClient } from 'backscroll';
+import { backscroll, scratch, startRelay } from './relay.mjs';
 import { texts, until } from './wait.mjs';
 
-const BIN = process.env.BACKSCROLL_BIN;
 const HISTORY = 20_000;
-const skip = BIN ? false : 'BACKSCROLL_BIN is not set';
 
-let folder;
+const space = scratch();
+const data = join(space.folder, 'data');
 let history;
 let relay;
 
 before(async () => {
-  if (!BIN) return;
-  folder = mkdtempSync(join(tmpdir(), 'backscroll-npm-'));
-  const file = join(folder, 'history.jsonl');
-  const quiet = { stdio: 'ignore' };
-  execFileSync(BIN, ['simulate', '--out', file, '--channel', '#history', '--count', String(HISTORY), '--seed', '7'], quiet);
-  execFileSync(BIN, ['import', '--data', join(folder, 'data'), file], quiet);
+  const file = join(space.folder, 'history.jsonl');
+  backscroll('simulate', '--out', file, '--channel', '#history', '--count', String(HISTORY), '--seed', '7');
+  backscroll('import', '--data', data, file);
   const rows = readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
   history = rows.sort((a, b) => (a.id < b.id ? -1 : 1));
-  relay = await start('127.0.0.1:0');
+  relay = await startRelay(data);
 });
 
 after(async () => {
-  if (!BIN) return;
-  await relay.stop('SIGTERM');
-  rmSync(folder, { recursive: true });
+  await relay.stop();
+  space.remove();
 });
-
-async function start(listen) {
-  const child = spawn(BIN, ['serve', '--listen', listen, '--data', join(folder, 'data')], { stdio: ['ignore', 'pipe', 'ignore'] });
-  const [line] = await once(createInterface({ input: child.stdout }), 'line');
-  const url = line.replace('listening on ', '');
-  const stop = async (signal) => {
-    const gone = once(child, 'exit');
-    child.kill(signal);
-    await gone;
-  };
-  return { url, stop };
-}
 
 async function withClients(names, run) {
   const clients = [];
@@ -60,7 +40,7 @@ async function withClients(names, run) {
 
 const live = (client) => until(client.connection, ({ state }) => state === 'live');
 
-test('a message goes from one client to another', { skip }, () =>
+test('a message goes from one client to another', () =>
   withClients(['ada', 'bob'], async (ada, bob) => {
     const view = bob.channel('#hello').view();
     await live(bob);
@@ -72,7 +52,7 @@ test('a message goes from one client to another', { skip }, () =>
     assert.deepEqual(message.data, [1, 2]);
   }));
 
-test('any place of a long history is right', { skip }, () =>
+test('any place of a long history is right', () =>
   withClients(['ada'], async (ada) => {
     const view = ada.channel('#history').view({ before: 20, after: 20 });
     const newest = await until(view, (window) => window.exact && window.total === HISTORY && window);
@@ -91,7 +71,7 @@ test('any place of a long history is right', { skip }, () =>
     assert.ok(channel.total > 0);
   }));
 
-test('a late message is counted where it is not seen and shown where it is', { skip }, () =>
+test('a late message is counted where it is not seen and shown where it is', () =>
   withClients(['ada', 'bob'], async (ada, bob) => {
     const [theirs, ours] = [ada.channel('#late'), bob.channel('#late')];
     const view = ours.view();
@@ -110,7 +90,7 @@ test('a late message is counted where it is not seen and shown where it is', { s
     await until(ours.late, ({ total }) => total === 0);
   }));
 
-test('what is written while the relay is down arrives when it is back', { skip }, () =>
+test('what is written while the relay is down arrives when it is back', () =>
   withClients(['ada', 'bob'], async (ada, bob) => {
     const [channel, view] = [ada.channel('#down'), bob.channel('#down').view()];
     await Promise.all([live(ada), live(bob)]);
@@ -120,7 +100,7 @@ test('what is written while the relay is down arrives when it is back', { skip }
     await until(ada.connection, ({ state }) => state === 'offline' || state === 'connecting');
     channel.send('one');
     channel.send('two');
-    relay = await start(relay.url.replace('http://', ''));
+    relay = await startRelay(data, relay.url.replace('http://', ''));
     await ada.flush();
     await until(view, ({ items }) => items.length === 3);
     assert.deepEqual(texts(view.getSnapshot()), ['before', 'one', 'two']);

@@ -66,6 +66,12 @@ export async function startBrowser() {
       await tab.locator('[data-connection=live]').waitFor();
       return tab;
     },
+    /** A page of any address. */
+    blank: async (url) => {
+      const tab = await (await browser.newContext()).newPage();
+      await tab.goto(url);
+      return tab;
+    },
     stop: () => browser.close(),
   };
 }

@@ -38,10 +38,10 @@ impl fmt::Display for Problem {
 pub struct Progress<'a> {
     /// The channel it is at.
     pub channel: &'a str,
-    /// Ops of it that are verified.
-    pub seq: u64,
-    /// Ops of it in all.
-    pub head_seq: u64,
+    /// What is done of it: ops of the log read, and after that messages compared with documents.
+    pub done: u64,
+    /// Both together, as far as known.
+    pub of: u64,
 }
 
 /// Verifies that log, index, counts, ranks, directory, actors, saved documents and annotations of
@@ -121,10 +121,12 @@ impl Channel<'_> {
         self.or_problem(ranks)?;
         let counted = self.verify_counts(&told);
         self.or_problem(counted)?;
-        let mut saved = 0;
+        let (mut saved, mut done) = (0, head.seq);
         for (window, expected) in &told.windows {
             let documents = self.verify_documents(*window, expected);
             saved += self.or_problem(documents)?.unwrap_or(0);
+            done += expected.entry.messages;
+            progress(&Progress { channel: &self.name, done, of: head.seq + told.head.total });
         }
         self.expect("the number of saved documents", &self.count(Family::Docs)?, &saved);
         self.verify_reads(head)

@@ -36,8 +36,10 @@ impl Channel<'_> {
         if segment.ids_descending() != members {
             self.problem(format!("the segment of window {window} holds other messages"));
         }
+        // Asking an empty document for each message would take most of the time.
+        let annotations = annotations.annotations().next().is_some().then_some(&annotations);
         for (id, body) in segment.messages() {
-            self.verify_row(window, id, &body, &annotations)?;
+            self.verify_row(window, id, &body, annotations)?;
         }
         Ok(saved)
     }
@@ -47,7 +49,7 @@ impl Channel<'_> {
         window: Window,
         id: MessageId,
         body: &[u8],
-        annotations: &SegmentDoc,
+        annotations: Option<&SegmentDoc>,
     ) -> Result<(), ReadError> {
         let Some(row) = self.rows.get(Family::Index, &keys::message(self.number, id))? else {
             return Ok(());
@@ -56,7 +58,7 @@ impl Channel<'_> {
         if row.body != body {
             self.problem(format!("message {id} is another one in the segment of {window}"));
         }
-        let summary = annotations.summary(id);
+        let summary = annotations.map(|document| document.summary(id)).unwrap_or_default();
         if row.annotations != summary {
             let what = format!("message {id} is annotated with {summary:?} in its document");
             self.problem(format!("{what}, with {:?} in the index", row.annotations));

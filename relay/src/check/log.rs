@@ -50,8 +50,8 @@ impl Channel<'_> {
             for (first_seq, row) in changes {
                 self.verify_change(&mut told, first_seq, &row)?;
             }
-            let seq = told.head.seq;
-            progress(&Progress { channel: &self.name, seq, head_seq: head.seq });
+            let (done, of) = (told.head.seq, head.seq + head.total);
+            progress(&Progress { channel: &self.name, done, of });
         }
         self.expect("the head", head, &told.head);
         let directory: BTreeMap<_, _> = self.view.window_rows(&self.name)?.into_iter().collect();

@@ -17,16 +17,16 @@ pub(crate) struct CheckArguments {
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
     let store = Store::open_existing(&arguments.data)?;
-    let progress = Progress::new("checking", None, Unit::Ops);
+    let progress = Progress::new("checking", None, Unit::Rows);
     let mut before = 0;
     let mut channel = String::new();
     let problems = check::verify(&store, |at| {
         if channel != at.channel {
-            // Ops are counted over all channels.
+            // Counted over all channels.
             before = progress.done();
             at.channel.clone_into(&mut channel);
         }
-        progress.set(before + at.seq);
+        progress.set(before + at.done);
     })?;
     progress.finish();
     let mut out = output::results();

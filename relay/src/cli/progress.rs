@@ -26,8 +26,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Messages.
     Messages,
-    /// Ops: messages, edits, deletions and reactions.
-    Ops,
+    /// Rows of a store.
+    Rows,
 }
 
 impl Progress {
@@ -38,7 +38,7 @@ impl Progress {
         let counts = match unit {
             Unit::Bytes => "{bytes} of {total_bytes}",
             Unit::Messages => "{human_pos} of {human_len} messages",
-            Unit::Ops => "{human_pos} of {human_len} ops",
+            Unit::Rows => "{human_pos} of {human_len} rows",
         };
         let template = match total {
             Some(_) => format!("{{msg:>10}} [{{wide_bar}}] {counts}, {{eta}} left"),
@@ -96,7 +96,7 @@ impl Progress {
         let counted = match self.unit {
             Unit::Bytes => indicatif::HumanBytes(done).to_string(),
             Unit::Messages => format!("{} messages", indicatif::HumanCount(done)),
-            Unit::Ops => format!("{} ops", indicatif::HumanCount(done)),
+            Unit::Rows => format!("{} rows", indicatif::HumanCount(done)),
         };
         match self.bar.length().filter(|total| *total > 0) {
             Some(total) => {

@@ -2,8 +2,10 @@
 //!
 //! `MESSAGES=1000000` sets the size; the figures of README.md are what this prints.
 
+use backscroll_core::wire::RelayFrame;
 use backscroll_tests::json::Json;
 use backscroll_tests::relay::{self, Relay};
+use backscroll_tests::sync::{Loaded, Sync};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
@@ -80,6 +82,49 @@ async fn timed(client: &mut Json, at: Value, times: &mut Vec<Duration>) -> Value
     answer
 }
 
+/// What the channel's windows are as documents: as `export` writes them.
+fn segments(folder: &std::path::Path, data: &str) {
+    let out = folder.to_str().expect("UTF-8");
+    let export = ["export", "--data", data, "--channel", "#million", "--format", "automerge"];
+    let _ = relay::run_ok(&[&export[..], &["--out", out]].concat(), b"");
+    let entries = std::fs::read_dir(folder).expect("the exported folder");
+    let size = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.and_then(|entry| entry.metadata()).expect("a document").len()
+    };
+    let mut bytes: Vec<u64> = entries.map(size).collect();
+    bytes.sort_unstable();
+    let at = |percent: usize| bytes[(bytes.len() - 1) * percent / 100] as f64 / 1_000.0;
+    println!(
+        "segments: {}, {:.1} MB in all; saved document p50 {:.1} kB, p95 {:.1} kB, largest {:.1} kB",
+        bytes.len(),
+        bytes.iter().sum::<u64>() as f64 / 1_000_000.0,
+        at(50),
+        at(95),
+        at(100)
+    );
+}
+
+/// What an empty client receives until the newest 50 are in hand.
+async fn opening(relay: &Relay, total: usize) {
+    let mut client = Sync::connect(relay, "newcomer").await;
+    let from = Instant::now();
+    let (_, directory) = client.open("#million", 50).await;
+    let with_directory = client.received;
+    assert_eq!(directory.total(), total as u64);
+    let newest = |frame: &RelayFrame| matches!(frame, RelayFrame::Segment { .. });
+    let mut rows = 0;
+    while rows < 50 {
+        rows += Loaded::read(client.expect("a newest segment", newest).await).seqs.len();
+    }
+    println!(
+        "opening: directory of {} windows {} bytes; {} bytes and {:?} until the newest {rows} are in hand",
+        directory.iter().count(),
+        with_directory,
+        client.received,
+        from.elapsed()
+    );
+}
+
 #[tokio::test]
 async fn history_of_a_million_equals_a_sorted_reference() {
     let folder = TempDir::new().expect("a folder");
@@ -112,7 +157,9 @@ async fn history_of_a_million_equals_a_sorted_reference() {
         total as f64 / from.elapsed().as_secs_f64()
     );
 
+    segments(&folder.path().join("export"), data_path);
     let relay = Relay::start_on(&data, &[]);
+    opening(&relay, total).await;
     let mut client = Json::connect(&relay).await;
     let mut times = Vec::new();
     let answer = timed(&mut client, json!("latest"), &mut times).await;

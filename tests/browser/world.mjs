@@ -17,6 +17,9 @@ const binary = process.env.BACKSCROLL_BIN;
 assert.ok(binary, 'set BACKSCROLL_BIN to the relay binary');
 assert.ok(existsSync(join(page, 'index.html')), 'build the page first: make web');
 
+/** What a browser says about a network that is not there; a page cannot keep it from saying so. */
+const NETWORK = /WebSocket connection to .* failed|net::ERR_|Failed to load resource/;
+
 /** A relay over a folder of its own, serving the page; `rows` are imported first. */
 export async function startRelay(rows = []) {
   const folder = mkdtempSync(join(tmpdir(), 'backscroll-browser-'));
@@ -25,22 +28,50 @@ export async function startRelay(rows = []) {
     const input = rows.map((row) => JSON.stringify(row)).join('\n');
     execFileSync(binary, ['import', '--data', data, '-'], { input, stdio: ['pipe', 'ignore', 'ignore'] });
   }
-  const child = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--data', data, '--web', page], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const line = await new Promise((resolve, reject) => {
-    createInterface({ input: child.stdout }).once('line', resolve);
-    child.once('exit', (code) => reject(new Error(`the relay ended with ${code}`)));
-  });
-  const url = line.replace('listening on ', '');
+  let running = await serve(data, '127.0.0.1:0');
+  const { url } = running;
+  const api = async (path, body) => {
+    const init = body && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+    const answer = await fetch(`${url}/api/channels${path}`, init || {});
+    assert.ok(answer.ok, `${path}: ${answer.status}`);
+    return answer.json();
+  };
   return {
     url,
-    api: async (path) => (await fetch(`${url}${path}`)).json(),
+    /** The newest messages of a channel, oldest first. */
+    newest: async (channel, count) =>
+      (await api(`/${encodeURIComponent(channel)}/messages?before=${count}`)).messages,
+    /** Stores a message: `{from, text, sent_at?}`. */
+    post: (channel, message) => api(`/${encodeURIComponent(channel)}/messages`, message),
+    /** Ends the process; `resume` starts another on the same address and folder. */
+    halt: () => running.stop(),
+    resume: async () => {
+      running = await serve(data, new URL(url).host);
+    },
     stop: async () => {
-      const ended = new Promise((resolve) => child.once('exit', resolve));
+      await running.stop();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+async function serve(data, address) {
+  const child = spawn(binary, ['serve', '--listen', address, '--data', data, '--web', page], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let log = '';
+  child.stderr.on('data', (part) => (log += part));
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const line = await new Promise((resolve, reject) => {
+    createInterface({ input: child.stdout }).once('line', resolve);
+    void ended.then((code) => reject(new Error(`the relay ended with ${code}: ${log}`)));
+  });
+  return {
+    url: line.replace('listening on ', ''),
+    stop: async () => {
       child.kill('SIGTERM');
       await ended;
-      rmSync(folder, { recursive: true });
+      assert.doesNotMatch(log, / ERROR /);
     },
   };
 }
@@ -54,37 +85,71 @@ export async function startBrowser() {
   const errors = [];
   return {
     errors,
-    /** A page of a user of its own (nothing shared with the others), on a channel. */
-    open: async (relay, user, channel, options = {}) => {
+    /**
+     * A page of a user of its own (nothing shared with the others), on a channel. With `offline` among
+     * the options, the network may be missing meanwhile.
+     */
+    open: async (relay, user, channel, { offline = false, ...options } = {}) => {
       const context = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...options });
       const tab = await context.newPage();
       tab.on('pageerror', (error) => errors.push(`${user}: ${error}`));
       tab.on('console', (message) => {
-        if (message.type() === 'error') errors.push(`${user}: ${message.text()}`);
+        if (message.type() !== 'error' || (offline && NETWORK.test(message.text()))) return;
+        errors.push(`${user}: ${message.text()}`);
       });
-      await tab.goto(`${relay.url}/?user=${user}#/c/${encodeURIComponent(channel)}`);
-      await tab.locator('[data-connection=live]').waitFor();
-      return tab;
-    },
-    /** A page of any address. */
-    blank: async (url) => {
-      const tab = await (await browser.newContext()).newPage();
-      await tab.goto(url);
+      await tab.goto(addressOf(relay, user, channel));
+      await isConnected(tab);
       return tab;
     },
     stop: () => browser.close(),
   };
 }
 
+export const addressOf = (relay, user, channel) =>
+  `${relay.url}/?user=${user}#/c/${encodeURIComponent(channel)}`;
+
+export const isConnected = (tab) => tab.locator('[data-connection=live]').waitFor();
+
+/** Closes pages with all that belongs to them. */
+export async function close(...tabs) {
+  await Promise.all(tabs.map((tab) => tab.context().close()));
+}
+
 /** Types a message and sends it with Enter. */
 export async function write(tab, text) {
-  const box = tab.getByRole('textbox', { name: 'Message' });
+  const box = tab.getByRole('textbox', { name: 'Message', exact: true });
   await box.fill(text);
   await box.press('Enter');
 }
 
-/** The row that shows this text, once it is there. */
-export const rowOf = (tab, text) => tab.getByRole('listitem').filter({ hasText: text });
+export const listOf = (tab) => tab.getByRole('list', { name: 'Messages' });
+
+/** The row whose text this is, once it is there. */
+export const rowOf = (tab, text) =>
+  listOf(tab).getByRole('listitem').filter({ has: tab.getByText(text, { exact: true }) });
+
+/** The texts of the rows that a page holds, in order. */
+export const textsOf = (tab) => tab.locator('[data-message-id] .text').allTextContents();
+
+/** The index of the first visible row. */
+export const firstRow = async (tab) =>
+  Number(await tab.getByRole('scrollbar').getAttribute('aria-valuenow'));
+
+/** Resolves once the first visible row is loaded and its index lies within [from, to]. */
+export async function standsAt(tab, from, to = from) {
+  await tab.waitForFunction(
+    ([near, far]) => {
+      const first = Number(document.querySelector('[role=scrollbar]').getAttribute('aria-valuenow'));
+      const rows = [...document.querySelectorAll('[role=listitem][data-message-id]')];
+      const isLoaded = rows.some((row) => Number(row.getAttribute('aria-posinset')) === first + 1);
+      return isLoaded && first >= near && first <= far;
+    },
+    [from, to],
+  );
+}
+
+/** How far below the top of the page a row stands. */
+export const topOf = async (tab, text) => (await rowOf(tab, text).boundingBox()).y;
 
 /** Keeps a picture of the page to be looked at. */
 export async function picture(tab, name) {

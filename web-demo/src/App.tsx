@@ -1,39 +1,66 @@
-// The page: channels on the left, the chosen one on the right.
-import type { Channel, Client } from 'backscroll';
-import { useMemo } from 'react';
+// The page: channels on the left (a drawer on a phone), the chosen one on the right.
+import type { Client } from 'backscroll';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { ChannelList } from './ChannelList';
-import { Composer } from './Composer';
-import { ConnectionStatus } from './ConnectionStatus';
-import { MessageList } from './MessageList';
-import { useChannelName, useStore } from './stores';
+import { Conversation } from './Conversation';
+import { NameChooser } from './NameChooser';
+import { useChannelName } from './route';
 
-export function App({ client }: { client: Client }) {
-  const name = useChannelName();
-  const channel = useMemo(() => client.channel(name), [client, name]);
-  return (
-    <div className="app">
-      <aside className="side">
-        <header>
-          <h1>Backscroll</h1>
-          <ConnectionStatus connection={client.connection} />
-        </header>
-        <ChannelList channels={client.channels} current={name} />
-      </aside>
-      <main className="main">
-        <ChannelHeader key={name} name={name} channel={channel} />
-        <MessageList key={`list ${name}`} channel={channel} />
-        <Composer key={`composer ${name}`} channel={channel} />
-      </main>
-    </div>
-  );
+interface Props {
+  readonly client: Client;
+  readonly onRename: (name: string) => Promise<void>;
 }
 
-function ChannelHeader({ name, channel }: { name: string; channel: Channel }) {
-  const { total } = useStore(channel.info);
+export function App({ client, onRename }: Props) {
+  const name = useChannelName();
+  const channel = useMemo(() => client.channel(name), [client, name]);
+  const [isOpen, setOpen] = useState(false);
+  const menu = useRef<HTMLButtonElement>(null);
+  const close = (): void => {
+    setOpen(false);
+    menu.current?.focus();
+  };
+  useEffect(() => {
+    document.title = `${name} · Backscroll`;
+  }, [name]);
   return (
-    <header className="channel-header">
-      <h2>{name}</h2>
-      <span>{total.toLocaleString('en')} messages</span>
-    </header>
+    <div className="app" data-drawer={isOpen ? 'open' : 'closed'}>
+      <aside
+        id="side"
+        className="side"
+        onKeyDown={(event) => {
+          if (event.key === 'Escape') close();
+        }}
+      >
+        <header className="brand">
+          <img src="/icon.svg" alt="" width="28" height="28" />
+          <h1>Backscroll</h1>
+          <button type="button" className="quiet drawer-only" aria-label="Close the channel list" onClick={close}>
+            ✕
+          </button>
+        </header>
+        <ChannelList channels={client.channels} current={name} onChosen={() => { setOpen(false); }} />
+        <NameChooser client={client} onRename={onRename} />
+      </aside>
+      <div className="scrim" onClick={close} />
+      <Conversation
+        key={name}
+        client={client}
+        channel={channel}
+        menu={
+          <button
+            ref={menu}
+            type="button"
+            className="quiet drawer-only"
+            aria-label="Channels"
+            aria-expanded={isOpen}
+            aria-controls="side"
+            onClick={() => { setOpen(true); }}
+          >
+            ☰
+          </button>
+        }
+      />
+    </div>
   );
 }

@@ -1,41 +1,79 @@
 // The channels that the relay has, and a field to go to any other.
-import type { Client } from 'backscroll';
-import { type FormEvent, useState } from 'react';
-import { hashOf, useStore } from './stores';
+import type { ChannelInfo, Client } from 'backscroll';
+import { type SubmitEvent, useState } from 'react';
+import { counted, numberOf } from './format';
+import { hashOf } from './route';
+import { useStore } from './stores';
 
-export function ChannelList({ channels, current }: { channels: Client['channels']; current: string }) {
+interface Props {
+  readonly channels: Client['channels'];
+  readonly current: string;
+  readonly onChosen: () => void;
+}
+
+export function ChannelList({ channels, current, onChosen }: Props) {
   const known = useStore(channels);
-  const [name, setName] = useState('');
   const listed = known.some((channel) => channel.id === current)
     ? known
-    : [...known, { id: current, total: 0 }];
-  const go = (event: FormEvent): void => {
-    event.preventDefault();
-    if (name.trim()) location.hash = hashOf(name.trim());
-    setName('');
-  };
+    : [...known, { id: current, total: 0, unread: 0 }];
   return (
-    <nav aria-label="Channels">
+    <nav aria-label="Channels" className="channels">
       <ul>
         {listed.map((channel) => (
           <li key={channel.id}>
-            <a href={hashOf(channel.id)} aria-current={channel.id === current ? 'page' : undefined}>
-              <span className="name">{channel.id}</span>
-              <span className="count">{channel.total.toLocaleString('en')}</span>
-            </a>
+            <Line channel={channel} isCurrent={channel.id === current} onChosen={onChosen} />
           </li>
         ))}
       </ul>
-      <form onSubmit={go}>
-        <input
-          aria-label="Go to channel"
-          placeholder="Go to channel…"
-          value={name}
-          onChange={(event) => {
-            setName(event.target.value);
-          }}
-        />
-      </form>
+      <GoTo onChosen={onChosen} />
     </nav>
+  );
+}
+
+interface LineProps {
+  readonly channel: ChannelInfo;
+  readonly isCurrent: boolean;
+  readonly onChosen: () => void;
+}
+
+function Line({ channel: { id, total, unread }, isCurrent, onChosen }: LineProps) {
+  return (
+    <a
+      href={hashOf(id)}
+      aria-current={isCurrent ? 'page' : undefined}
+      data-unread={unread > 0 ? unread : undefined}
+      onClick={onChosen}
+    >
+      <span className="name">{id}</span>
+      {unread > 0 && (
+        <span className="unread" title={`${numberOf(unread)} unread`}>
+          {numberOf(unread)}
+          <span className="hidden"> unread</span>
+        </span>
+      )}
+      <span className="total">{counted(total, 'message')}</span>
+    </a>
+  );
+}
+
+function GoTo({ onChosen }: { onChosen: () => void }) {
+  const [name, setName] = useState('');
+  const go = (event: SubmitEvent): void => {
+    event.preventDefault();
+    const wanted = name.trim();
+    if (!wanted) return;
+    location.hash = hashOf(wanted);
+    setName('');
+    onChosen();
+  };
+  return (
+    <form className="go-to" onSubmit={go}>
+      <input
+        aria-label="Go to channel"
+        placeholder="Go to a channel…"
+        value={name}
+        onChange={(event) => { setName(event.target.value); }}
+      />
+    </form>
   );
 }

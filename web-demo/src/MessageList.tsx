@@ -1,123 +1,164 @@
-// The messages around where the user looks. The engine's view holds a few screens of rows; the
-// list scrolls inside them, asks for others near their ends, and keeps the row being read in place.
-import type { Channel, View } from 'backscroll';
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
-import { Row } from './Row';
+// The messages around where the reader is, their scrollbar, and the ways to what is elsewhere.
+import type { Channel, LateRun, Message, Placeholder, Window } from 'backscroll';
+import { type KeyboardEvent, useCallback, useId, useLayoutEffect, useRef, useState } from 'react';
+import { isSameDay } from './format';
+import { JumpButtons } from './JumpButtons';
+import { type Flash, Row } from './Row';
 import { Scrollbar } from './Scrollbar';
+import type { Scroller } from './scroller';
 import { useStore } from './stores';
 
-const BEFORE = 100;
-const AFTER = 60;
-/** Ask for other rows when fewer than this many pixels are left to scroll. */
-const EDGE_PX = 800;
-/** Closer to the end than this is at the end. */
-const PINNED_PX = 8;
+/** Messages of one sender this close together stand under one heading, in ms. */
+const GROUP_MS = 5 * 60_000;
+/** How much of a screen a page key moves. */
+const PAGE_SHARE = 0.9;
 
-export function MessageList({ channel }: { channel: Channel }) {
-  const [view, setView] = useState<View | null>(null);
-  useEffect(() => {
-    const opened = channel.view({ at: 'latest', before: BEFORE, after: AFTER });
-    setView(opened);
-    return () => {
-      opened[Symbol.dispose]();
-    };
-  }, [channel]);
-  return view ? <Rows view={view} /> : <div className="messages" />;
+interface Props {
+  readonly channel: Channel;
+  readonly scroller: Scroller;
+  readonly user: string;
+  /** The keyboard leaves the list. */
+  readonly onLeave: () => void;
 }
 
-/** Where the first visible row stands, so that it can be put there again. */
-interface Anchor {
-  readonly key: string;
-  readonly top: number;
-}
+export function MessageList({ channel, scroller, user, onLeave }: Props) {
+  const shown = useStore(scroller.view);
+  const box = useRef<HTMLDivElement>(null);
+  const above = useRef<HTMLDivElement>(null);
+  const rows = useRef<HTMLDivElement>(null);
+  const below = useRef<HTMLDivElement>(null);
+  const listId = useId();
+  const [flash, setFlash] = useState<Flash | null>(null);
 
-function Rows({ view }: { view: View }) {
-  const shown = useStore(view);
-  const list = useRef<HTMLDivElement>(null);
-  const anchor = useRef<Anchor | null>(null);
-  const pinned = useRef(true);
-  const asking = useRef(false);
-  const [first, setFirst] = useState(0);
-
-  const ask = useCallback(
-    (at: Parameters<View['goto']>[0]) => {
-      asking.current = true;
-      const done = (): void => {
-        asking.current = false;
-      };
-      // A newer question supersedes this one: nothing to tell the user.
-      void view.goto(at).then(done, done);
-    },
-    [view],
-  );
-
-  const look = useCallback(() => {
-    const box = list.current;
-    if (!box) return;
-    pinned.current =
-      shown.foundNewest && box.scrollHeight - box.scrollTop - box.clientHeight < PINNED_PX;
-    const row = firstVisible(box);
-    if (!row) return;
-    anchor.current = { key: keyOf(row), top: row.offsetTop - box.scrollTop };
-    const index = Number(row.getAttribute('aria-posinset')) - 1;
-    setFirst(index);
-    const visible = rowsOf(box).filter((r) => r.offsetTop < box.scrollTop + box.clientHeight);
-    const ids = visible.slice(visible.indexOf(row)).flatMap((r) => r.dataset['messageId'] ?? []);
-    const [from, to] = [ids[0], ids.at(-1)];
-    if (from && to) view.setVisible(from as never, to as never, pinned.current);
-    const below = box.scrollHeight - box.scrollTop - box.clientHeight;
-    const needsOlder = !shown.foundOldest && box.scrollTop < EDGE_PX;
-    const needsNewer = !shown.foundNewest && below < EDGE_PX;
-    if ((needsOlder || needsNewer) && !asking.current) ask({ index });
-  }, [ask, shown, view]);
-
-  // Before the browser paints: the row being read goes back to where it was, or the end is shown.
   useLayoutEffect(() => {
-    const box = list.current;
-    if (!box) return;
-    if (pinned.current) {
-      box.scrollTop = box.scrollHeight;
-    } else if (anchor.current) {
-      const { key, top } = anchor.current;
-      const row = rowsOf(box).find((candidate) => keyOf(candidate) === key);
-      if (row) box.scrollTop = row.offsetTop - top;
-    }
-    look();
-  }, [shown, look]);
+    if (!box.current || !above.current || !rows.current || !below.current) return;
+    return scroller.attach({ box: box.current, above: above.current, rows: rows.current, below: below.current });
+  }, [scroller]);
+  useLayoutEffect(() => {
+    scroller.changed(shown);
+  }, [scroller, shown]);
 
-  const jump = useCallback(
-    (index: number) => {
-      pinned.current = false;
-      anchor.current = { key: String(index), top: 0 };
-      setFirst(index);
-      ask(index >= shown.total - 1 ? 'latest' : { index });
-      if (index >= shown.total - 1) pinned.current = true;
+  const goLate = useCallback(
+    (run: LateRun): void => {
+      setFlash((before) => ({ first: run.first, last: run.last, turn: before?.turn === 0 ? 1 : 0 }));
+      void scroller.jump(run.first, { highlight: true, focus: true }).then((arrived) => {
+        // A run that is longer than the screen is seen by having been led to it.
+        if (arrived) channel.late.seen(run);
+      });
     },
-    [ask, shown.total],
+    [channel, scroller],
   );
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const act = actionOf(event, { channel, scroller, goLate, onLeave, total: shown.total });
+    if (!act) return;
+    event.preventDefault();
+    act();
+  };
 
   return (
     <div className="messages">
-      <div className="rows" ref={list} onScroll={look} role="list" aria-label="Messages" tabIndex={0}>
-        {shown.items.map((item, i) => (
-          <Row key={'placeholder' in item ? `p${item.index}` : item.id} item={item} index={shown.start + i} total={shown.total} />
-        ))}
-        {shown.total === 0 && <p className="empty">Nobody has written here yet.</p>}
+      <div
+        ref={box}
+        id={listId}
+        className="rows"
+        role="list"
+        aria-label="Messages"
+        tabIndex={0}
+        onKeyDown={onKeyDown}
+        onFocus={(event) => {
+          // Tab comes to the list and goes on to a row of it.
+          if (event.target === box.current && event.relatedTarget) scroller.focus(scroller.activeIndex());
+        }}
+      >
+        <div ref={above} role="presentation" />
+        <div ref={rows} className="block" role="presentation">
+          {shown.items.map((item, i) => (
+            <Row
+              key={item.placeholder ? item.index : item.id}
+              item={item}
+              index={shown.start + i}
+              total={shown.total}
+              channel={channel}
+              isOwn={!item.placeholder && item.from === user}
+              flash={flashOf(item, flash)}
+              {...headingsOf(shown, i)}
+            />
+          ))}
+        </div>
+        <div ref={below} role="presentation" />
       </div>
-      <Scrollbar first={first} total={shown.total} onJump={jump} />
+      {shown.total === 0 && <Empty channel={channel} />}
+      <JumpButtons channel={channel} scroller={scroller} onLate={goLate} />
+      <Scrollbar scroller={scroller} total={shown.total} listId={listId} />
     </div>
   );
 }
 
-function rowsOf(box: HTMLElement): HTMLElement[] {
-  return [...box.querySelectorAll<HTMLElement>('[role=listitem]')];
+function Empty({ channel }: { channel: Channel }) {
+  const { backfill } = useStore(channel.info);
+  return (
+    <p className="empty">
+      {backfill === 'running' ? 'Nothing of this channel is on this device yet.' : 'Nobody has written here yet.'}
+    </p>
+  );
 }
 
-/** A jump is anchored by index until its row is there; a row by its message. */
-function keyOf(row: HTMLElement): string {
-  return row.dataset['messageId'] ?? row.dataset['index'] ?? '';
+/** Which headings stand above a row: its day, and who wrote it. */
+function headingsOf({ items, start }: Window, i: number): { hasDay: boolean; hasSender: boolean } {
+  const item = items[i];
+  const before = items[i - 1];
+  if (!item || item.placeholder) return { hasDay: false, hasSender: false };
+  if (!before || before.placeholder) return { hasDay: start + i === 0, hasSender: true };
+  const hasDay = !isSameDay(before.sentAt, item.sentAt);
+  const isClose = before.from === item.from && item.sentAt - before.sentAt < GROUP_MS;
+  return { hasDay, hasSender: hasDay || !isClose };
 }
 
-function firstVisible(box: HTMLElement): HTMLElement | undefined {
-  return rowsOf(box).find((row) => row.offsetTop + row.offsetHeight > box.scrollTop + 1);
+function flashOf(item: Message | Placeholder, flash: Flash | null): Flash['turn'] | undefined {
+  if (!flash || item.placeholder) return undefined;
+  return item.id >= flash.first && item.id <= flash.last ? flash.turn : undefined;
+}
+
+interface Acting {
+  readonly channel: Channel;
+  readonly scroller: Scroller;
+  readonly goLate: (run: LateRun) => void;
+  readonly onLeave: () => void;
+  readonly total: number;
+}
+
+/** What a key does in the list. */
+function actionOf(event: KeyboardEvent, acting: Acting): (() => void) | undefined {
+  const { channel, scroller, goLate, onLeave, total } = acting;
+  if (event.target instanceof HTMLElement && event.target.closest('button, a')) return undefined;
+  if (event.altKey || event.metaKey || (event.ctrlKey && event.key !== 'End')) return undefined;
+  const active = scroller.activeIndex();
+  const page = (share: number) => () => {
+    scroller.page(share);
+    scroller.focus(scroller.place.getSnapshot().first + 1);
+  };
+  const late = (direction: 'up' | 'down') => () => {
+    const run = channel.late.next(direction);
+    if (run) goLate(run);
+  };
+  switch (event.key) {
+    case 'ArrowUp':
+      return () => { scroller.focus(Math.max(0, active - 1)); };
+    case 'ArrowDown':
+      return () => { scroller.focus(Math.min(total - 1, active + 1)); };
+    case 'PageUp':
+      return page(-PAGE_SHARE);
+    case 'PageDown':
+      return page(PAGE_SHARE);
+    case 'Home':
+      return () => void scroller.toIndex(0, { focus: true });
+    case 'End':
+      return event.ctrlKey ? onLeave : () => void scroller.toEnd({ focus: true });
+    case 'l':
+      return late('up');
+    case 'L':
+      return late('down');
+    default:
+      return undefined;
+  }
 }

@@ -1,28 +1,159 @@
 // One row: a message, or the place of one that is not loaded yet.
-import type { Message, Placeholder } from 'backscroll';
-import { memo } from 'react';
+import type { Channel, Message, MsgId, Placeholder } from 'backscroll';
+import { memo, useState } from 'react';
+import { Avatar, hueOf } from './Avatar';
+import { fullTimeOf, longDayOf, timeOf } from './format';
+
+/** A late message that came this recently comes into view with a highlight, in ms. */
+const FRESH_MS = 3_000;
+/** Later than this after it was written is worth saying, in ms. */
+const DELAY_MS_MIN = 1_000;
+/** Placeholders are as wide as messages: some more, some less, in percent. */
+const WIDTHS = [62, 38, 74, 51, 29, 67, 45];
+
+/** Messages to show off; another turn shows the same ones off again. */
+export interface Flash {
+  readonly first: MsgId;
+  readonly last: MsgId;
+  readonly turn: 0 | 1;
+}
 
 interface Props {
   readonly item: Message | Placeholder;
   readonly index: number;
   readonly total: number;
+  readonly channel: Channel;
+  readonly isOwn: boolean;
+  readonly hasDay: boolean;
+  readonly hasSender: boolean;
+  readonly flash: Flash['turn'] | undefined;
 }
 
-const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
-
-export const Row = memo(function Row({ item, index, total }: Props) {
-  const place = { 'aria-posinset': index + 1, 'aria-setsize': total, 'data-index': index };
-  if ('placeholder' in item) {
-    return <div role="listitem" className="row placeholder" aria-busy="true" {...place} />;
+export const Row = memo(function Row({ item, index, total, ...rest }: Props) {
+  const place = { role: 'listitem', 'aria-posinset': index + 1, 'aria-setsize': total };
+  if (item.placeholder) {
+    const width = WIDTHS[index % WIDTHS.length] ?? 50;
+    return (
+      <div {...place} className="row placeholder" aria-busy="true">
+        <span style={{ width: `${width}%` }} />
+      </div>
+    );
   }
-  const state = typeof item.send === 'object' ? 'failed' : item.send;
+  return <MessageRow place={place} message={item} {...rest} />;
+});
+
+interface MessageProps extends Omit<Props, 'item' | 'index' | 'total'> {
+  readonly place: { readonly role: string };
+  readonly message: Message;
+}
+
+function MessageRow({ place, message, channel, isOwn, hasDay, hasSender, flash }: MessageProps) {
+  const [isFresh] = useState(() => message.late && Date.now() - message.arrivedAt < FRESH_MS);
+  const shown = flash === undefined ? (isFresh ? 'fresh' : undefined) : `turn-${flash}`;
   return (
-    <div role="listitem" className="row" data-message-id={item.id} data-send={state} {...place}>
-      <span className="from">{item.from}</span>
-      <time dateTime={new Date(item.sentAt).toISOString()}>{TIME.format(item.sentAt)}</time>
-      {item.late && <span className="late">late</span>}
-      {state && state !== 'relayed' && <span className="send">{state}</span>}
-      <p className="text">{item.text}</p>
+    <div
+      {...place}
+      className={hasSender ? 'row head' : 'row'}
+      tabIndex={-1}
+      data-message-id={message.id}
+      data-send={stateOf(message)}
+      data-own={isOwn || undefined}
+      data-flash={shown}
+    >
+      {hasDay && (
+        <h3 className="day">
+          <time dateTime={new Date(message.sentAt).toISOString()}>{longDayOf(message.sentAt)}</time>
+        </h3>
+      )}
+      {hasSender && <Heading message={message} />}
+      <div className="said">
+        {!hasSender && <Time ms={message.sentAt} />}
+        <Text message={message} />
+        {!hasSender && <Marks message={message} />}
+      </div>
+      <Beside message={message} />
+      {isOwn && <Failure message={message} channel={channel} />}
     </div>
   );
-});
+}
+
+function Heading({ message }: { message: Message }) {
+  return (
+    <div className="heading">
+      <Avatar name={message.from} />
+      <span className="from" style={{ '--hue': hueOf(message.from) }}>{message.from}</span>
+      <Time ms={message.sentAt} />
+      <Marks message={message} />
+    </div>
+  );
+}
+
+function Time({ ms }: { ms: number }) {
+  return (
+    <time className="time" dateTime={new Date(ms).toISOString()} title={fullTimeOf(ms)}>
+      {timeOf(ms)}
+    </time>
+  );
+}
+
+function Text({ message: { text, deleted, editedAt } }: { message: Message }) {
+  if (deleted) return <p className="text gone">This message was deleted.</p>;
+  return (
+    <p className="text">
+      {text}
+      {editedAt !== undefined && <span className="edited" title={fullTimeOf(editedAt)}> (edited)</span>}
+    </p>
+  );
+}
+
+/** That it came late, and where it stands on its way. */
+function Marks({ message: { late, sentAt, arrivedAt, send } }: { message: Message }) {
+  const delay = arrivedAt - sentAt > DELAY_MS_MIN ? `Written ${fullTimeOf(sentAt)}, arrived ${fullTimeOf(arrivedAt)}` : undefined;
+  return (
+    <>
+      {late && <span className="mark late" title={delay}>late</span>}
+      {send === 'queued' && <span className="mark queued" title="Waits to be sent">waiting</span>}
+      {send === 'relayed' && <span className="mark relayed" role="img" aria-label="Sent" title="Sent">✓</span>}
+    </>
+  );
+}
+
+function Beside({ message: { attachments, reactions } }: { message: Message }) {
+  const emojis = Object.entries(reactions);
+  if (!attachments && emojis.length === 0) return null;
+  return (
+    <p className="beside">
+      {attachments?.map((file) => (
+        <span key={`${file.name} ${file.sha256 ?? file.url ?? ''}`} className="chip">📎 {file.name}</span>
+      ))}
+      {emojis.map(([emoji, users]) => (
+        <span key={emoji} className="chip" title={users.join(', ')}>{emoji} {users.length}</span>
+      ))}
+    </p>
+  );
+}
+
+function Failure({ message: { id, send }, channel }: { message: Message; channel: Channel }) {
+  if (typeof send !== 'object') return null;
+  return (
+    <p className="failure">
+      <span>Not sent: {REASONS[send.failed] ?? send.failed}</span>
+      {send.retryable && <button type="button" onClick={() => { channel.retry(id); }}>Try again</button>}
+      <button type="button" onClick={() => { channel.discard(id); }}>Discard</button>
+    </p>
+  );
+}
+
+const REASONS: Partial<Record<string, string>> = {
+  forbidden: 'you may not write here',
+  unauthorized: 'you are not signed in',
+  rate_limited: 'too many messages at once',
+  too_large: 'it is too long',
+  future_id: 'the clock of this device is fast',
+  id_taken: 'its id is taken',
+  duplicate: 'it was sent before',
+};
+
+function stateOf({ send }: Message): string | undefined {
+  return typeof send === 'object' ? 'failed' : send;
+}

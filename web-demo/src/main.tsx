@@ -1,27 +1,39 @@
 // Opens the engine, then shows the app; says so if the engine cannot start.
-import { openClient } from 'backscroll';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { App } from './App';
-import { userName } from './user';
-import './style.css';
+import { keepUserName, userName } from './device';
+import { openHere } from './open';
+import './style/base.css';
+import './style/side.css';
+import './style/messages.css';
 
 const root = document.getElementById('root');
 if (!root) throw new Error('index.html has no #root');
 const page = createRoot(root);
 
-const relay = new URL('/sync', location.href);
-relay.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-
-openClient({ user: userName(), relay: relay.href, storage: 'memory' }).then(
-  (client) => {
+/** Shows the app of one user; another name is another client. */
+async function show(user: string): Promise<void> {
+  try {
+    const client = await openHere(user);
+    const rename = async (name: string): Promise<void> => {
+      keepUserName(name);
+      page.render(null);
+      await client[Symbol.asyncDispose]();
+      await show(name);
+    };
     page.render(
       <StrictMode>
-        <App client={client} />
+        <App key={user} client={client} onRename={rename} />
       </StrictMode>,
     );
-  },
-  (error: unknown) => {
-    page.render(<p role="alert">Backscroll could not start: {String(error)}</p>);
-  },
-);
+  } catch (error) {
+    page.render(
+      <p role="alert" className="fatal">
+        Backscroll could not start: {error instanceof Error ? error.message : String(error)}
+      </p>,
+    );
+  }
+}
+
+void show(userName());

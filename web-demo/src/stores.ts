@@ -1,42 +1,63 @@
 // React's view of the engine's stores.
-import type { Store } from 'backscroll';
-import { useEffect, useState, useSyncExternalStore } from 'react';
+import type { Channel, Store, View, ViewOptions } from 'backscroll';
+import { useState, useSyncExternalStore } from 'react';
 
 /** The store's value now, rendered again whenever it changes. */
 export function useStore<T>(store: Store<T>): T {
-  return useSyncExternalStore(
-    (onChange) => store.subscribe(onChange),
-    () => store.getSnapshot(),
-  );
+  return useSyncExternalStore(store.subscribe, store.getSnapshot);
 }
 
-const FIRST_CHANNEL = '#live';
+/** A value of this app that changes, as a store. */
+export class Value<T> implements Store<T> {
+  #value: T;
+  readonly #subscribers = new Set<() => void>();
 
-function channelInHash(): string {
-  const match = /^#\/c\/(.+)$/.exec(location.hash);
-  try {
-    return match?.[1] ? decodeURIComponent(match[1]) : FIRST_CHANNEL;
-  } catch {
-    return FIRST_CHANNEL;
+  constructor(value: T) {
+    this.#value = value;
+  }
+
+  readonly getSnapshot = (): T => this.#value;
+
+  readonly subscribe = (onChange: () => void): (() => void) => {
+    this.#subscribers.add(onChange);
+    return () => {
+      this.#subscribers.delete(onChange);
+    };
+  };
+
+  set(value: T): void {
+    if (Object.is(value, this.#value)) return;
+    this.#value = value;
+    for (const tell of [...this.#subscribers]) tell();
   }
 }
 
-/** The URL hash that shows a channel. */
-export function hashOf(channel: string): string {
-  return `#/c/${encodeURIComponent(channel)}`;
+/** A view that is open for as long as somebody looks at it. */
+class OpenView implements Store<View | null> {
+  #view: View | null = null;
+  readonly #open: () => View;
+  readonly #subscribers = new Set<() => void>();
+
+  constructor(open: () => View) {
+    this.#open = open;
+  }
+
+  readonly getSnapshot = (): View | null => this.#view;
+
+  readonly subscribe = (onChange: () => void): (() => void) => {
+    this.#subscribers.add(onChange);
+    this.#view ??= this.#open();
+    return () => {
+      this.#subscribers.delete(onChange);
+      if (this.#subscribers.size > 0) return;
+      this.#view?.[Symbol.dispose]();
+      this.#view = null;
+    };
+  };
 }
 
-/** The channel that the URL's hash names. */
-export function useChannelName(): string {
-  const [name, setName] = useState(channelInHash);
-  useEffect(() => {
-    const onHash = (): void => {
-      setName(channelInHash());
-    };
-    addEventListener('hashchange', onHash);
-    return () => {
-      removeEventListener('hashchange', onHash);
-    };
-  }, []);
-  return name;
+/** A view of a channel, open while the component is shown. Give the component the channel as its key. */
+export function useView(channel: Channel, options: ViewOptions): View | null {
+  const [opened] = useState(() => new OpenView(() => channel.view(options)));
+  return useSyncExternalStore(opened.subscribe, opened.getSnapshot);
 }

@@ -1,0 +1,162 @@
+// The scrollbar of a long channel reaches any row, and what is read stays where it is.
+// BACKSCROLL_LONG=1 makes the channel a million messages long.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import {
+  close, firstRow, listOf, rowOf, standsAt, startBrowser, startRelay, topOf, write,
+} from './world.mjs';
+
+const LONG = process.env.BACKSCROLL_LONG ? 1_000_000 : 30_000;
+const START = Date.UTC(2024, 0, 1);
+const rows = Array.from({ length: LONG }, (_, i) => ({
+  channel: '#long',
+  from: `user${i % 7}`,
+  text: `message number ${i}`,
+  sent_at: START + i * 20_000,
+}));
+const newest = `message number ${LONG - 1}`;
+
+let relay;
+let browser;
+
+before(async () => {
+  relay = await startRelay(rows);
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.stop();
+  await relay?.stop();
+});
+
+/** Numbers in [0, 1) that are the same each time. */
+function* fractions(seed) {
+  for (;;) {
+    seed = (seed * 48_271) % 2_147_483_647;
+    yield seed / 2_147_483_647;
+  }
+}
+
+test('the thumb is dragged to twenty places of a long channel, and each row is right', async () => {
+  const tab = await browser.open(relay, 'cleo', '#long');
+  await rowOf(tab, newest).waitFor();
+  await tab.getByText(`${LONG.toLocaleString('en')} messages`).first().waitFor();
+  const track = await tab.locator('.track').boundingBox();
+  const random = fractions(7);
+  for (let i = 0; i < 20; i++) {
+    const fraction = random.next().value;
+    const thumb = await tab.getByRole('scrollbar').boundingBox();
+    const held = (thumb.y - track.y) / (track.height - thumb.height);
+    // Held where it was touched: the pointer goes as far as the thumb's place in the track does.
+    await tab.mouse.move(track.x + track.width / 2, thumb.y + thumb.height / 2);
+    await tab.mouse.down();
+    await tab.mouse.move(track.x + track.width / 2, thumb.y + thumb.height / 2 + (fraction - held) * track.height, { steps: 4 });
+    await tab.locator('.bubble').getByText(/20\d\d/).waitFor();
+    await tab.mouse.up();
+    const wanted = Math.round(fraction * LONG);
+    await standsAt(tab, wanted - LONG * 0.006, wanted + LONG * 0.006);
+    await isRight(tab);
+  }
+  await close(tab);
+});
+
+/** Every loaded row of the page stands at its index. */
+async function isRight(tab) {
+  const shown = await tab.locator('[role=listitem][data-message-id]').evaluateAll((all) =>
+    all.map((row) => [Number(row.getAttribute('aria-posinset')) - 1, row.querySelector('.text').textContent]),
+  );
+  assert.ok(shown.length > 20, `${shown.length} rows`);
+  for (const [index, text] of shown) assert.equal(text, `message number ${index}`);
+}
+
+test('the ends and each single row are reached by keyboard', async () => {
+  const tab = await browser.open(relay, 'kim', '#long');
+  await rowOf(tab, newest).waitFor();
+  const thumb = tab.getByRole('scrollbar');
+  await thumb.press('Home');
+  await standsAt(tab, 0);
+  await thumb.press('ArrowDown');
+  await standsAt(tab, 1);
+  await thumb.press('PageDown');
+  await standsAt(tab, 5, 20);
+  await thumb.press('End');
+  await rowOf(tab, newest).waitFor();
+  assert.ok((await firstRow(tab)) > LONG - 30);
+  await thumb.press('Shift+Tab');
+  const focused = () => tab.evaluate(() => Number(document.activeElement.getAttribute('aria-posinset')) - 1);
+  await tab.keyboard.press('End');
+  await tab.waitForFunction((last) => document.activeElement.getAttribute('aria-posinset') === last, String(LONG));
+  await tab.keyboard.press('ArrowUp');
+  assert.equal(await focused(), LONG - 2);
+  await tab.keyboard.press('PageUp');
+  const above = await focused();
+  assert.ok(above < LONG - 8 && above > LONG - 40, `${above}`);
+  await tab.keyboard.press('Home');
+  await tab.waitForFunction(() => document.activeElement.getAttribute('aria-posinset') === '1');
+  await tab.keyboard.press('Control+End');
+  assert.equal(await tab.evaluate(() => document.activeElement.tagName), 'TEXTAREA');
+  await close(tab);
+});
+
+test('scrolling up loads older rows, and a message elsewhere does not move the row being read', async () => {
+  const tab = await browser.open(relay, 'dora', '#long');
+  await rowOf(tab, newest).waitFor();
+  await listOf(tab).hover();
+  let last = await firstRow(tab);
+  for (let i = 0; i < 12; i++) {
+    await tab.mouse.wheel(0, -900);
+    await tab.waitForFunction(
+      (before) => Number(document.querySelector('[role=scrollbar]').getAttribute('aria-valuenow')) < before,
+      last,
+    );
+    last = await firstRow(tab);
+  }
+  assert.ok(last < LONG - 150, `first visible row is ${last}`);
+  await isRight(tab);
+  // The last turn of the wheel has come to rest when the runways are in order.
+  const held = await restingRow(tab);
+  const top = await topOf(tab, held);
+  const other = await browser.open(relay, 'eve', '#long');
+  await write(other, 'a new one at the end');
+  await rowOf(other, 'a new one at the end').waitFor();
+  await tab.getByRole('button', { name: '1 new message, go to the newest' }).waitFor();
+  assert.equal(await topOf(tab, held), top, 'a message elsewhere moved the row being read');
+  await tab.locator('[data-jump=newest]').click();
+  await rowOf(tab, 'a new one at the end').waitFor();
+  await write(other, 'and one more');
+  await rowOf(tab, 'and one more').waitFor();
+  assert.ok(await isInView(tab, 'and one more'), 'the end is not followed');
+  await tab.getByRole('button', { name: 'Back' }).click();
+  await rowOf(tab, held).waitFor();
+  await tab.waitForFunction(([id, y]) => document.querySelector(`[data-message-id="${id}"]`)?.getBoundingClientRect().top === y, [
+    await rowOf(tab, held).getAttribute('data-message-id'),
+    top,
+  ]);
+  await close(tab, other);
+});
+
+/** The text of a row in the middle of what is seen, once it does not move any more. */
+async function restingRow(tab) {
+  const id = await tab.evaluate(async () => {
+    const box = document.querySelector('[role=list]');
+    let frames = 0;
+    for (let last = NaN; frames < 10; frames++) {
+      if (box.scrollTop !== last) frames = 0;
+      last = box.scrollTop;
+      await new Promise(requestAnimationFrame);
+    }
+    const middle = box.getBoundingClientRect().top + box.clientHeight / 2;
+    const rows = [...box.querySelectorAll('[data-message-id]')];
+    return rows.find((row) => row.getBoundingClientRect().top > middle).dataset.messageId;
+  });
+  return tab.locator(`[data-message-id="${id}"] .text`).textContent();
+}
+
+async function isInView(tab, text) {
+  const [row, list] = await Promise.all([rowOf(tab, text).boundingBox(), listOf(tab).boundingBox()]);
+  return row.y >= list.y && row.y + row.height <= list.y + list.height;
+}
+
+test('no page reported an error', () => {
+  assert.deepEqual(browser.errors, []);
+});

@@ -1,0 +1,88 @@
+// One channel: what it is, its messages, and writing to it.
+import type { Channel, Client } from 'backscroll';
+import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
+import { Announcer } from './Announcer';
+import { Composer } from './Composer';
+import { ConnectionStatus } from './ConnectionStatus';
+import { dayOf, counted, numberOf } from './format';
+import { MessageList } from './MessageList';
+import { type Bookmark, Scroller } from './scroller';
+import { useStore, useView } from './stores';
+
+/** The smallest row, in px: how many may be on screen. */
+const ROW_PX_MIN = 26;
+/** Screens of rows that a view holds. */
+const SCREENS = 4;
+const ROWS_MIN = 120;
+const ROWS_MAX = 800;
+
+/** Where the reader of each channel was, until the page is closed. */
+const left = new Map<string, Bookmark>();
+
+interface Props {
+  readonly client: Client;
+  readonly channel: Channel;
+  /** The button that opens the channel list, where there is no room for it. */
+  readonly menu: ReactNode;
+}
+
+export function Conversation({ client, channel, menu }: Props) {
+  const [{ rows, from }] = useState(() => ({ rows: rowsToHold(), from: left.get(channel.id) }));
+  const at = from ? (from.id ? { id: from.id } : { index: from.index }) : 'latest';
+  const view = useView(channel, { at, before: rows / 2, after: rows / 2 });
+  const scroller = useMemo(() => view && new Scroller(view, rows, from), [view, rows, from]);
+  const composer = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    if (!scroller) return;
+    return () => {
+      const here = scroller.here();
+      if (here && !here.atEnd) left.set(channel.id, here);
+      else left.delete(channel.id);
+    };
+  }, [scroller, channel]);
+  return (
+    <main className="main">
+      <header className="channel-header">
+        {menu}
+        <div className="about">
+          <h2 title={channel.id}>{channel.id}</h2>
+          {scroller && <Where channel={channel} scroller={scroller} />}
+        </div>
+        <ConnectionStatus connection={client.connection} />
+      </header>
+      {scroller ? (
+        <MessageList
+          channel={channel}
+          scroller={scroller}
+          user={client.user}
+          onLeave={() => composer.current?.focus()}
+        />
+      ) : (
+        <div className="messages" />
+      )}
+      <Composer ref={composer} channel={channel} onSent={() => void scroller?.toEnd()} />
+      {scroller && <Announcer channel={channel} scroller={scroller} user={client.user} />}
+    </main>
+  );
+}
+
+/** How many messages there are, and of when those are that are seen. */
+function Where({ channel, scroller }: { channel: Channel; scroller: Scroller }) {
+  const { total } = useStore(channel.info);
+  const { first, time, atEnd } = useStore(scroller.place);
+  return (
+    <p className="where">
+      <span>{counted(total, 'message')}</span>
+      {!atEnd && time !== undefined && (
+        <span className="at" title={`from message ${numberOf(first + 1)} on`}>
+          {dayOf(time)}
+        </span>
+      )}
+    </p>
+  );
+}
+
+function rowsToHold(): number {
+  const screen = Math.ceil(innerHeight / ROW_PX_MIN);
+  return 2 * Math.ceil(Math.min(ROWS_MAX, Math.max(ROWS_MIN, screen * SCREENS)) / 2);
+}

@@ -7,6 +7,7 @@ use crate::compact::{IfDue, compacted, due};
 use crate::limits::{TAIL_CHANGES, TAIL_CHANGES_NEWEST};
 use backscroll_core::change::{ActorId16, ChangeHash, DocKind, MessageAuthor};
 use backscroll_core::limits::ROWS_MAX;
+use backscroll_core::segment::SegmentDoc;
 use backscroll_core::viewport::{At, Query};
 use backscroll_core::window::Window;
 use tokio::sync::oneshot;
@@ -30,8 +31,11 @@ impl Relay {
 
     /// Stores one message of this time in a change of its own.
     fn write(&mut self, time_ms: u64) {
-        let id = MessageId::from_parts(time_ms, u128::from(time_ms));
-        let body = Content::text("ada", "hi").to_body().unwrap();
+        self.write_text(MessageId::from_parts(time_ms, u128::from(time_ms)), "hi");
+    }
+
+    fn write_text(&mut self, id: MessageId, text: &str) {
+        let body = Content::text("ada", text).to_body().unwrap();
         let chunk = self.author.write(&[(id, body)]).unwrap().chunk;
         let push = Push {
             from: Identity::user("ada"),
@@ -155,6 +159,31 @@ fn a_client_that_lacks_little_gets_raw_changes_and_one_that_lacks_much_the_docum
     let older = HaveSeqs { generation: 7, messages: 301, annotations: 0 };
     let answer = reader.view().segment("c", relay.window, older).unwrap();
     assert!(answer.messages.is_some(), "what is of another generation does not count");
+}
+
+#[test]
+fn seqs_and_late_bits_go_by_the_order_of_keys_within_one_millisecond_too() {
+    let mut relay = Relay::new();
+    // Both directions in each millisecond, and the newest early enough for others to be late.
+    let ids: Vec<_> = [(0, 7), (9_000, 2), (9_000, 9), (0, 5), (9_000, 4), (0, 8), (1, 1)]
+        .map(|(ms, tail)| MessageId::from_parts(T0 + ms, tail))
+        .into();
+    for id in &ids {
+        relay.write_text(*id, "hi");
+    }
+    assert!(relay.fold(IfDue::Any));
+    let reader = relay.reader();
+    let answer = reader.view().segment("c", relay.window, HaveSeqs::default()).unwrap();
+    let saved = answer.messages.unwrap().bytes;
+    let document = SegmentDoc::load(relay.window, DocKind::Messages, &saved).unwrap();
+    let mut in_document: Vec<_> = document.messages().map(|(id, _)| id).collect();
+    let of = |seq: &u64| ids[usize::try_from(*seq).unwrap() - 1];
+    let listed: Vec<_> = answer.seqs.iter().map(of).collect();
+    assert_eq!(listed, in_document);
+    for (id, late) in in_document.drain(..).zip(answer.late) {
+        let row = reader.view().message("c", id).unwrap().unwrap();
+        assert_eq!(row.late, late, "{id}");
+    }
 }
 
 #[test]

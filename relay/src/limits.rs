@@ -41,6 +41,11 @@ pub const BULK_BATCH_BYTES: usize = 4 << 20;
 /// Most problems that a check lists.
 pub const PROBLEMS_MAX: usize = 1_000;
 
+/// Most bytes of JSON that the messages of one history answer take: room for 5,000 messages of 1,600
+/// bytes, and half of what common WebSocket clients take as one frame (16 MiB). What is beyond it is
+/// left out, so 5,000 messages of 64 KiB cost neither side 300 MB.
+pub const HISTORY_BYTES_MAX: usize = 8 << 20;
+
 /// A block of ranks is closed at the tail with this many messages: a rank costs a scan of half.
 pub const RANK_BLOCK: u32 = 1_000;
 

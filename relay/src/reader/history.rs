@@ -204,8 +204,7 @@ impl View<'_> {
         loop {
             let no_more_after = rows_after.len() == 0 && !after.is_cut;
             let no_more_before = rows_before.len() == 0 && !before.is_cut;
-            let is_after =
-                if newer.len() <= older.len() { !no_more_after } else { no_more_before };
+            let is_after = if newer.len() <= older.len() { !no_more_after } else { no_more_before };
             // A part that was cut short ends the other as well, or the rows would lie on one side.
             let next = if is_after { rows_after.next() } else { rows_before.next() };
             let Some((row, more)) = next else { break };
@@ -315,8 +314,7 @@ impl View<'_> {
 }
 
 fn id_of(key: &[u8]) -> Result<MessageId, StoreError> {
-    keys::message_of(key)
-        .ok_or(StoreError::damaged(Family::Index, "a key holds no id"))
+    keys::message_of(key).ok_or(StoreError::damaged(Family::Index, "a key holds no id"))
 }
 
 fn read_row(key: &[u8], value: &[u8]) -> Result<MessageRow, StoreError> {

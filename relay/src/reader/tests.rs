@@ -124,6 +124,29 @@ fn history_of(store: &Store, at: At, before: u64, after: u64) -> History {
 }
 
 #[test]
+fn channels_come_in_pages_by_name() {
+    let store = Store::in_memory().unwrap();
+    for name in ["b", "a", "c", "ab", "ä"] {
+        let mut import = crate::bulk::Import::begin(&store, name, T0).unwrap();
+        import
+            .add(MessageId::from_parts(5, 1), Content::text("a", "t").to_body().unwrap())
+            .unwrap();
+        import.finish().unwrap();
+    }
+    let reader = Reader::new(store, Arc::default());
+    let page = |after, limit| {
+        let page = reader.view().channels_after(after, limit, |name| name != "c").unwrap();
+        page.into_iter().map(|one| one.channel).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 9), ["a", "ab", "b", "ä"]);
+    assert_eq!(page(None, 2), ["a", "ab"]);
+    assert_eq!(page(Some("ab"), 2), ["b", "ä"]);
+    assert_eq!(page(Some("aa"), 1), ["ab"]);
+    assert_eq!(page(Some("ä"), 1), [""; 0]);
+    assert_eq!(reader.view().channels().unwrap().len(), 5);
+}
+
+#[test]
 fn an_answer_beyond_its_bytes_has_fewer_rows_around_the_anchor() {
     // 21 of the largest messages are within the bound of an answer, and not 22.
     let store = store_of(&[65_536; 100]);

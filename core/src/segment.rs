@@ -261,13 +261,12 @@ impl SegmentDoc {
         })
     }
 
-    /// The ids of its messages, greatest first.
+    /// The ids of its messages in the order of its keys, which is that of seqs in `segment` frames:
+    /// newest millisecond first; within one, smallest id first.
     #[must_use]
-    pub fn ids_descending(&self) -> Vec<MessageId> {
+    pub fn ids(&self) -> Vec<MessageId> {
         let keys = self.doc.map_range(ROOT, ..).map(|item| MessageId::from_key(&item.key));
-        let mut ids: Vec<_> = keys.filter_map(Result::ok).collect();
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids
+        keys.filter_map(Result::ok).collect()
     }
 
     /// A message's content.

@@ -19,8 +19,9 @@ use crate::shutdown::{Phase, Phases};
 use backscroll_core::limits::FRAME_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, SplitStream, StreamExt};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -54,6 +55,11 @@ pub(crate) enum Incoming {
 pub(crate) trait Protocol: Send {
     /// Handles one frame; the next one is read when it is done. `Some` ends the socket.
     fn handle(&mut self, frame: Incoming) -> impl Future<Output = Option<Close>> + Send;
+
+    /// Until when the next frame must have come, if it must.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Takes answers that are not known yet; they are sent in the order in which they were given.
@@ -132,13 +138,25 @@ async fn read(
     heard: &Heard,
     metrics: &SocketMetrics,
 ) -> Close {
+    let mut leave = pin!(async {
+        match phases.turn_to_leave().await {
+            Phase::Failed => Close::Failed,
+            Phase::Running | Phase::Draining => Close::Draining,
+        }
+    });
     loop {
+        let deadline = protocol.deadline();
+        let overdue = async move {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
         let frame = tokio::select! {
             biased;
             () = outbox.ended() => return Close::Gone,
-            phase = phases.left_running() => {
-                return if phase == Phase::Failed { Close::Failed } else { Close::Draining };
-            }
+            close = &mut leave => return close,
+            () = overdue => return Close::Late,
             frame = stream.next() => frame,
         };
         heard.now();
@@ -154,10 +172,17 @@ async fn read(
             Incoming::Text(text) => text.len(),
             Incoming::Binary(bytes) => bytes.len(),
         });
-        outbox.room().await;
+        // Nothing is read meanwhile, pongs neither: that the client is silent says nothing.
+        heard.set_busy(true);
+        tokio::select! {
+            biased;
+            () = outbox.room() => {}
+            close = &mut leave => return close,
+        }
         if let Some(close) = protocol.handle(frame).await {
             return close;
         }
+        heard.set_busy(false);
     }
 }
 
@@ -214,18 +239,30 @@ fn close_of(error: &Error) -> Close {
 struct Heard {
     start: Instant,
     last_ms: AtomicU64,
+    /// What it says is not read at the moment.
+    busy: AtomicBool,
 }
 
 impl Heard {
     fn new() -> Self {
-        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0), busy: AtomicBool::new(false) }
+    }
+
+    /// Notes whether reading pauses, as it does while the client takes an answer.
+    fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+        self.now();
     }
 
     fn now(&self) {
         self.last_ms.store(millis(self.start.elapsed()), Ordering::Relaxed);
     }
 
+    /// For how long it could have been heard of and was not.
     fn silence(&self) -> Duration {
+        if self.busy.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
         let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(last)
     }
@@ -233,4 +270,22 @@ impl Heard {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_not_silent_while_nobody_listens_to_it() {
+        let minute = Duration::from_secs(60);
+        let start = Instant::now().checked_sub(minute).unwrap();
+        let heard = Heard { start, ..Heard::new() };
+        assert!(heard.silence() >= minute);
+        heard.set_busy(true);
+        heard.last_ms.store(0, Ordering::Relaxed);
+        assert_eq!(heard.silence(), Duration::ZERO);
+        heard.set_busy(false);
+        assert!(heard.silence() < minute, "it counts from when reading goes on");
+    }
 }

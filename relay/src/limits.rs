@@ -1,6 +1,8 @@
 //! Every bound of the relay, with its unit and its reason. Those of the data model and the protocol
 //! are in [`backscroll_core::limits`].
 
+use std::time::Duration;
+
 /// Most commands in one commit: beyond this a batch only adds latency.
 pub const BATCH_COMMANDS_MAX: usize = 512;
 
@@ -40,6 +42,37 @@ pub const BULK_BATCH_BYTES: usize = 4 << 20;
 
 /// Most problems that a check lists.
 pub const PROBLEMS_MAX: usize = 1_000;
+
+/// Most bytes of JSON that the messages of one history answer take: room for 5,000 messages of 1,600
+/// bytes, and half of what common WebSocket clients take as one frame (16 MiB). What is beyond it is
+/// left out, so 5,000 messages of 64 KiB cost neither side 300 MB.
+pub const HISTORY_BYTES_MAX: usize = 8 << 20;
+
+/// A sync client says hello within this time, or it is closed: until then nobody knows who it is.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A stopping relay closes its sockets over this time for each of them, so that not all clients come
+/// back in the same moment.
+pub const DRAIN_SPREAD_PER_SOCKET: Duration = Duration::from_millis(1);
+
+/// The longest time over which a stopping relay closes its sockets.
+pub const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(2);
+
+/// Connections beyond the bound that are told so at a time; others are closed without a word.
+pub const REFUSALS_MAX: usize = 256;
+
+/// An HTTP client takes [`WRITE_STALL_BYTES`] of its response within this time, or it is gone.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What counts as progress of a response.
+pub const WRITE_STALL_BYTES: usize = 64 << 10;
+
+/// No reaction is taken for a message whose reactions take this many bytes: its row is read and sent
+/// whole after every one of them.
+pub const REACTIONS_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of segments that are read at once for an `open`; further ones as the client takes them.
+pub const OPEN_BYTES: usize = 1 << 20;
 
 /// A block of ranks is closed at the tail with this many messages: a rank costs a scan of half.
 pub const RANK_BLOCK: u32 = 1_000;

@@ -153,11 +153,32 @@ impl View<'_> {
     /// # Complexity
     /// O(channels).
     pub fn channels(&self) -> Result<Vec<ChannelSummary>, ReadError> {
+        self.channels_after(None, usize::MAX, |_| true)
+    }
+
+    /// At most `limit` of the channels that are `wanted` and whose names come after `after`, by
+    /// name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// O(names looked at).
+    pub fn channels_after(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<ChannelSummary>, ReadError> {
         let mut names = Vec::new();
-        let range = keys::channel_names();
+        let mut range = keys::channel_names();
+        if let Some(after) = after {
+            range.start = keys::channel_name(after);
+        }
         self.rows.scan(Family::Meta, bounds(&range), Direction::Forward, &mut |key, _| {
-            names.extend(keys::name_of(key).map(str::to_owned));
-            ControlFlow::Continue(())
+            let name = keys::name_of(key).filter(|name| after != Some(*name) && wanted(name));
+            names.extend(name.map(str::to_owned));
+            if names.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let mut channels = Vec::with_capacity(names.len());
         for channel in names {

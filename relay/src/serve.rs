@@ -8,8 +8,10 @@
 
 mod accept;
 mod log;
+mod patient;
 
 pub(crate) use accept::Slot;
+pub(crate) use patient::Patient;
 
 use crate::access::{Access, OpenToOthers};
 use crate::app::App;
@@ -165,10 +167,11 @@ impl Server {
             let mut failed = app.engine.failed();
             async move { failed.wait_for(|failed| *failed).await.is_ok() }
         };
+        let drain = Duration::from_secs(config.server.drain_timeout_s);
         tokio::select! {
             () = stop => {
                 tracing::info!("draining");
-                app.phases.raise(Phase::Draining);
+                app.phases.drain(app.sockets.len(), drain);
             }
             failed = failed => {
                 // Without its sender the writer is gone as well.
@@ -176,7 +179,6 @@ impl Server {
                 app.phases.raise(Phase::Failed);
             }
         }
-        let drain = Duration::from_secs(config.server.drain_timeout_s);
         app.sockets.close();
         let ended = timeout(drain, async {
             tokio::join!(app.sockets.wait(), acceptor.ended());

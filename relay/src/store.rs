@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The rows' format. A store of another one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A store that is open: one process at a time has a folder.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ mod tests {
         batch.put(Family::Meta, keys::META_FORMAT.to_vec(), 7_u32.to_be_bytes().to_vec());
         kv.write(batch, Durability::Sync).unwrap();
         let text = Store::over(kv).unwrap_err().to_string();
-        assert_eq!(text, "the store has format 7, this program reads format 1");
+        assert_eq!(text, "the store has format 7, this program reads format 2");
     }
 
     #[test]

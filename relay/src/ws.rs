@@ -11,6 +11,7 @@ use crate::connection::{self, Answers, Close, Outbox, Protocol};
 use crate::http::{Problem, is_upgrade};
 use crate::metrics::{self, SocketMetrics};
 use crate::refused::{Code, Refused};
+use crate::serve::Patient;
 use crate::shutdown::Phase;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -109,8 +110,9 @@ fn handshake_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
 /// The TCP connection under an upgraded request; `None` if it is gone.
 async fn socket_of(on_upgrade: OnUpgrade) -> Option<WebSocketStream<TcpStream>> {
     let upgraded = on_upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    let (socket, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let parts = upgraded.downcast::<TokioIo<Patient<TcpStream>>>().ok()?;
+    // A socket has deadlines of its own.
+    let (socket, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
     let config = Some(connection::socket_config());
     Some(WebSocketStream::from_partially_read(socket, read, Role::Server, config).await)
 }

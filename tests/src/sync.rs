@@ -160,7 +160,7 @@ impl Loaded {
         let mut segment = match messages {
             Some(saved) => {
                 let doc = SegmentDoc::load(window, DocKind::Messages, &saved.bytes).expect("loads");
-                let ids = doc.ids_descending();
+                let ids = doc.ids();
                 known.extend(
                     ids.iter().copied().zip(wire::decode_seqs(&seqs, ids.len()).expect("seqs")),
                 );

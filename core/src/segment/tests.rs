@@ -45,7 +45,7 @@ fn messages_come_newest_first_and_survive_saving() {
     let loaded = SegmentDoc::load(window(), DocKind::Messages, &doc.save()).unwrap();
     for doc in [&doc, &loaded] {
         let expected: Vec<_> = (0..5).rev().map(|n| message(n).0).collect();
-        assert_eq!(doc.ids_descending(), expected);
+        assert_eq!(doc.ids(), expected);
         assert!(
             doc.messages().map(|(id, body)| (id, body.into_owned())).eq((0..5).rev().map(message))
         );
@@ -168,7 +168,23 @@ fn build_makes_what_applying_makes() {
     doc.apply(&chunks).unwrap();
     assert_eq!((doc.save(), doc.digest()), (built.document, built.digest));
     assert_eq!(doc.actor(actor(1)), built.author);
-    assert_eq!(doc.ids_descending().len(), 250);
+    assert_eq!(doc.ids().len(), 250);
+}
+
+#[test]
+fn ids_are_in_the_order_of_keys_which_ascends_within_one_millisecond() {
+    let (older, newer) = ([(T0, 3), (T0, 9)], [(T0 + 1, 2), (T0 + 1, 5), (T0 + 1, 8)]);
+    let expected: Vec<_> = newer
+        .into_iter()
+        .chain(older)
+        .map(|(time_ms, tail)| MessageId::from_parts(time_ms, tail))
+        .collect();
+    let mut entries: Vec<_> = expected.iter().map(|id| (*id, message(1).1)).collect();
+    entries.sort_unstable();
+    let mut doc = segment();
+    doc.apply(&[MessageAuthor::new(window(), actor(1)).write(&entries).unwrap().chunk]).unwrap();
+    assert_eq!(doc.ids(), expected);
+    assert!(doc.messages().map(|(id, _)| id).eq(expected));
 }
 
 #[test]
@@ -204,7 +220,7 @@ fn documents_of_other_content_are_refused() {
     tx.put(ROOT, message(9).0.to_key(), bytes()).unwrap();
     tx.commit_with(automerge::transaction::CommitOptions::default().with_time(5));
     let mut loaded = SegmentDoc::load(window(), DocKind::Messages, &doc.save()).unwrap();
-    assert_eq!(loaded.ids_descending().len(), 3);
+    assert_eq!(loaded.ids().len(), 3);
     assert!(matches!(loaded.apply(&history(3)), Err(SegmentError::Kind)), "but takes no changes");
 }
 

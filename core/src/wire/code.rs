@@ -124,6 +124,8 @@ pub enum CloseCode {
     SlowConsumer,
     /// The relay cannot store.
     StoreFailed,
+    /// The relay did not hear from the client in time.
+    Silent,
     /// The client broke the protocol.
     BadProtocol,
     /// The credential is missing, wrong or expired.
@@ -133,10 +135,11 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::GoingAway,
         Self::SlowConsumer,
         Self::StoreFailed,
+        Self::Silent,
         Self::BadProtocol,
         Self::Unauthorized,
         Self::Version,
@@ -149,6 +152,7 @@ impl CloseCode {
             Self::GoingAway => 4000,
             Self::SlowConsumer => 4001,
             Self::StoreFailed => 4002,
+            Self::Silent => 4003,
             Self::BadProtocol => 4500,
             Self::Unauthorized => 4501,
             Self::Version => 4502,

@@ -331,11 +331,13 @@ pub enum RelayFrame {
         /// The saved segment; absent if the client's copy is extended by the tail alone.
         #[n(5)]
         messages: Option<SavedDoc>,
-        /// Seqs of the saved segment's messages, newest id first ([`super::decode_seqs`]).
+        /// Seqs of the saved segment's messages, in the order of its keys: newest
+        /// millisecond first, within one the smallest id first ([`super::decode_seqs`]).
         #[n(6)]
         #[cbor(with = "minicbor::bytes", skip_if = "Vec::is_empty")]
         seqs: Vec<u8>,
-        /// Which of the saved segment's messages are late, newest id first ([`super::is_late`]).
+        /// Which of the saved segment's messages are late, in the same order
+        /// ([`super::is_late`]).
         #[n(7)]
         #[cbor(with = "minicbor::bytes", skip_if = "Vec::is_empty")]
         late: Vec<u8>,

@@ -1,7 +1,8 @@
 //! What a `segment` says of the messages of a saved document: their seqs and which are late.
 //!
-//! Both go by the order of the document's keys, newest id first. Seqs are written as steps, so that
-//! a document whose messages came in order takes one byte for each.
+//! Both go by the order of the document's keys: newest millisecond first, within one the smallest id
+//! first. Seqs are written as steps, so that a document whose messages came in order takes one byte
+//! for each.
 
 use super::codec::WireError;
 use crate::limits::SEQ_MAX;

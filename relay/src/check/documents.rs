@@ -33,7 +33,7 @@ impl Channel<'_> {
             members.extend(keys::member_of(key));
             ControlFlow::Continue(())
         })?;
-        if segment.ids_descending() != members {
+        if segment.ids() != members {
             self.problem(format!("the segment of window {window} holds other messages"));
         }
         // Asking an empty document for each message would take most of the time.

@@ -6,17 +6,19 @@
 use super::channel::Channel;
 use super::command::{Code, Refusal, Rights};
 use super::quota::Quota;
+use crate::limits::REACTIONS_BYTES_MAX;
 use crate::store::StoreError;
 use crate::store::keys;
 use crate::store::kv::{Family, Snapshot};
 use crate::store::rows::{ActorRow, HashRow, IndexRow, LogRow, Row};
-use backscroll_core::annotation::{AnnotationKey, AnnotationValue};
+use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Annotations};
 use backscroll_core::change::{
     AnnotationOp, ChangeBody, ChangeError, ChangeView, DocKind, MessageOp, check_header,
 };
 use backscroll_core::limits::FUTURE_MS_MAX;
 use backscroll_core::message::{BodyError, Content, ContentError, MessageId};
 use backscroll_core::window::Window;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The document that a change is for.
@@ -293,5 +295,19 @@ fn check_annotation(
         AnnotationKey::Delete { .. } => bridge || moderate || content_of(&row)?.from == author.user,
     };
     debug_assert!(!matches!(op.value, AnnotationValue::Delete) || op.key.ends_with(":d"));
-    if may { Ok(()) } else { refuse(Code::Forbidden, "the annotation is another user's to make") }
+    if !may {
+        return refuse(Code::Forbidden, "the annotation is another user's to make");
+    }
+    let is_more = matches!(op.value, AnnotationValue::Reaction(true));
+    if is_more && reaction_bytes(&row.annotations) >= REACTIONS_BYTES_MAX {
+        return refuse(Code::TooLarge, "the message has too many reactions");
+    }
+    Ok(())
+}
+
+fn reaction_bytes(annotations: &Annotations) -> usize {
+    let of_emoji = |(emoji, users): (&String, &BTreeSet<String>)| {
+        emoji.len() + users.iter().map(|user| user.len() + 3).sum::<usize>()
+    };
+    annotations.reactions.iter().map(of_emoji).sum()
 }

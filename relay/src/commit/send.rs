@@ -22,11 +22,15 @@ use std::ops::ControlFlow;
 pub(super) struct Groups {
     groups: BTreeMap<(ChannelId, Window), Group>,
     ids: HashSet<(ChannelId, MessageId)>,
+    /// How many groups there were.
+    begun: u64,
 }
 
 #[derive(Debug)]
 struct Group {
     channel: String,
+    /// Groups are stored in the order in which their first messages came.
+    order: u64,
     now_ms: u64,
     fill: Fill,
     body_bytes: usize,
@@ -101,8 +105,10 @@ impl Groups {
                 group.messages.push(waiting);
             }
             None => {
+                self.begun += 1;
                 let group = Group {
                     channel: send.request.channel,
+                    order: self.begun,
                     now_ms: send.now_ms,
                     fill: Fill::one(time_ms, bytes as u64),
                     body_bytes: bytes,
@@ -212,8 +218,10 @@ impl Groups {
     ) -> Result<(), StoreError> {
         let first = (channel.number, Window::covering(0, 0));
         let next = (channel.number.saturating_add(1), Window::covering(0, 0));
-        let waiting: Vec<_> = self.groups.range(first..next).map(|(key, _)| *key).collect();
-        for key in waiting {
+        let waiting = self.groups.range(first..next).map(|(key, group)| (group.order, *key));
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable();
+        for (_, key) in waiting {
             if let Some(group) = self.groups.remove(&key) {
                 self.store(work, channel, key.1, group)?;
             }

@@ -27,6 +27,8 @@ pub(crate) enum Close {
     Utf8,
     /// A frame was larger than 1 MiB.
     TooBig,
+    /// The client did not say hello in time.
+    Late,
     /// The sync client did not begin with `hello`.
     Hello,
     /// The sync client speaks another version.
@@ -44,7 +46,7 @@ impl Close {
             Self::Slow => Ours::SlowConsumer.as_u16(),
             Self::Failed => Ours::StoreFailed.as_u16(),
             // Nobody listens, most likely; whoever does shall come back.
-            Self::Silent => 4003,
+            Self::Silent | Self::Late => Ours::Silent.as_u16(),
             Self::Protocol => 1002,
             Self::Utf8 => 1007,
             Self::TooBig => 1009,
@@ -62,6 +64,7 @@ impl Close {
             Self::Slow => "too slow for the messages that come: resume",
             Self::Failed => "the relay cannot store: resume",
             Self::Silent => "no answer to pings: resume",
+            Self::Late => "no hello in time: come back",
             Self::Protocol => "the frame breaks the WebSocket protocol",
             Self::Utf8 => "a text frame must be UTF-8",
             Self::TooBig => "a frame may have 1 MiB",

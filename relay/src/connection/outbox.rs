@@ -1,7 +1,8 @@
 //! What waits to be written to one socket: bounded in bytes, shared by everyone who writes to it.
 //!
 //! Live frames come whether or not the client reads: beyond [`LIVE_BYTES_MAX`] the socket is closed
-//! with a resume code, and the client loses nothing by coming back. Answers come because the client
+//! with a resume code, and the client loses nothing by coming back. (One frame alone always fits:
+//! a message of escapes is larger as JSON than that, and nobody is slow for it.) Answers come because the client
 //! asked: beyond [`ANSWER_BYTES_MAX`] no further request of it is read.
 
 use super::close::Close;
@@ -19,7 +20,7 @@ pub(crate) const LIVE_BYTES_MAX: usize = 1 << 20;
 pub(crate) const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes that are handed to the socket at a time.
-const TAKE_BYTES: usize = 64 << 10;
+pub(super) const TAKE_BYTES: usize = 64 << 10;
 
 /// What a frame counts beside its payload: its place in the queue.
 const FRAME_COST: usize = 64;
@@ -80,7 +81,7 @@ impl Outbox {
             return;
         }
         let cost = cost(frame);
-        if state.live_bytes + cost > LIVE_BYTES_MAX {
+        if state.live_bytes > 0 && state.live_bytes + cost > LIVE_BYTES_MAX {
             self.end_locked(&mut state, End { close: Close::Slow, at_once: true });
             return;
         }
@@ -258,6 +259,17 @@ mod tests {
         assert!(!outbox.has_ended());
         outbox.push_live(&frame(300_000));
         assert!(matches!(outbox.take_now(), Some(Taken::Close(Close::Slow))));
+    }
+
+    #[test]
+    fn one_live_frame_of_any_size_fits_an_empty_queue() {
+        let outbox = Outbox::default();
+        outbox.push_live(&frame(LIVE_BYTES_MAX + 1));
+        assert!(!outbox.has_ended());
+        assert!(matches!(outbox.take_now(), Some(Taken::Frames(frames)) if frames.len() == 1));
+        outbox.push_live(&frame(1));
+        outbox.push_live(&frame(LIVE_BYTES_MAX));
+        assert!(outbox.has_ended());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The writing half of a socket: frames in order, pings, deadlines, and the close frame last.
 
-use super::outbox::{Outbox, Taken};
+use super::outbox::{Outbox, TAKE_BYTES, Taken};
 use super::{Close, Heard};
 use crate::metrics::SocketMetrics;
 use futures_util::SinkExt;
@@ -18,8 +18,11 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 /// A client that was not heard of for this long is gone: one ping and 10 s for its pong.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// A client that does not take a batch of 64 KiB, or one large answer, in this time is too slow.
+/// A client that does not take a batch of 64 KiB in this time is too slow.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A batch that is larger, as one large answer is, may take a second more for this many bytes.
+const WRITE_BYTES_PER_S: usize = 32 << 10;
 
 /// How long a close frame may take behind what is being written: nothing else waits any more, so
 /// that a client that was merely busy gets the time to read why it was closed.
@@ -69,6 +72,7 @@ pub(super) async fn write(
 
 /// Writes frames, and flushes if nothing else waits. False if the socket cannot go on.
 async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> bool {
+    let time = time_for(frames.iter().map(Message::len).sum());
     let mut write = pin!(async {
         for frame in frames {
             sink.feed(frame).await?;
@@ -88,13 +92,32 @@ async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> 
     tokio::select! {
         written = watched => is_written(&written),
         () = cut => false,
-        () = sleep(WRITE_TIMEOUT) => {
+        () = sleep(time) => {
             outbox.end_at_once(Close::Slow);
             false
         }
     }
 }
 
+/// How long a client may take for a batch: one that is merely far away must get a large answer.
+fn time_for(bytes: usize) -> Duration {
+    let seconds = bytes.saturating_sub(TAKE_BYTES) / WRITE_BYTES_PER_S;
+    WRITE_TIMEOUT + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
 fn is_written(written: &Result<(), Error>) -> bool {
     written.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_answer_has_the_time_that_a_slow_line_takes() {
+        assert_eq!(time_for(100), WRITE_TIMEOUT);
+        assert_eq!(time_for(TAKE_BYTES), WRITE_TIMEOUT);
+        let largest = crate::limits::HISTORY_BYTES_MAX;
+        assert_eq!(time_for(largest + TAKE_BYTES), WRITE_TIMEOUT + Duration::from_secs(256));
+    }
 }

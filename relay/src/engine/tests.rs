@@ -120,7 +120,7 @@ impl Copy {
         let Some(entry) = answer.entry else { return answer.as_of };
         if let Some(saved) = answer.messages {
             let loaded = SegmentDoc::load(self.window, DocKind::Messages, &saved.bytes).unwrap();
-            let ids = loaded.ids_descending();
+            let ids = loaded.ids();
             assert_eq!((answer.seqs.len(), answer.late.len()), (ids.len(), ids.len()));
             let facts = answer.seqs.into_iter().zip(answer.late);
             self.facts.extend(ids.into_iter().zip(facts));

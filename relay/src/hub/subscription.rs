@@ -141,7 +141,7 @@ impl Subscription {
             }
             Gate::Held { frames: held, bytes, .. } => {
                 *bytes += frames.iter().map(Message::len).sum::<usize>();
-                if *bytes > HELD_BYTES_MAX {
+                if *bytes > HELD_BYTES_MAX && !held.is_empty() {
                     self.outbox.end_at_once(Close::Slow);
                 } else {
                     held.extend(frames.iter().map(|frame| (seq, frame.clone())));

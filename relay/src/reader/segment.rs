@@ -32,7 +32,8 @@ pub struct SegmentAnswer {
     pub entry: Option<Entry>,
     /// The saved segment; `None` if what the client has is extended by the tail alone.
     pub messages: Option<SavedDoc>,
-    /// Seqs of the saved segment's messages newest id first.
+    /// Seqs of the saved segment's messages in the order of its keys: newest millisecond first,
+    /// within one the smallest id first.
     pub seqs: Vec<u64>,
     /// Late bits of the same messages.
     pub late: Vec<bool>,

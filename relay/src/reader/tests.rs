@@ -4,9 +4,10 @@ use super::*;
 use crate::commit::writer::{Command, TailJob, Writer};
 use crate::commit::{Identity, Push};
 use crate::compact::{IfDue, compacted, due};
-use crate::limits::{TAIL_CHANGES, TAIL_CHANGES_NEWEST};
+use crate::limits::{HISTORY_BYTES_MAX, TAIL_CHANGES, TAIL_CHANGES_NEWEST};
 use backscroll_core::change::{ActorId16, ChangeHash, DocKind, MessageAuthor};
 use backscroll_core::limits::ROWS_MAX;
+use backscroll_core::segment::SegmentDoc;
 use backscroll_core::viewport::{At, Query};
 use backscroll_core::window::Window;
 use tokio::sync::oneshot;
@@ -30,8 +31,11 @@ impl Relay {
 
     /// Stores one message of this time in a change of its own.
     fn write(&mut self, time_ms: u64) {
-        let id = MessageId::from_parts(time_ms, u128::from(time_ms));
-        let body = Content::text("ada", "hi").to_body().unwrap();
+        self.write_text(MessageId::from_parts(time_ms, u128::from(time_ms)), "hi");
+    }
+
+    fn write_text(&mut self, id: MessageId, text: &str) {
+        let body = Content::text("ada", text).to_body().unwrap();
         let chunk = self.author.write(&[(id, body)]).unwrap().chunk;
         let push = Push {
             from: Identity::user("ada"),
@@ -91,6 +95,97 @@ fn queries_out_of_bounds_are_refused() {
     assert!(refused(At::Latest, ROWS_MAX));
     assert!(refused(At::Fraction(1.5), 1));
     assert!(!refused(At::Index(u64::MAX), 1));
+}
+
+/// A store whose channel `c` has messages of these lengths, one a second, each character of which
+/// takes six bytes of JSON.
+fn store_of(lens: &[usize]) -> Store {
+    let store = Store::in_memory().unwrap();
+    let mut import = crate::bulk::Import::begin(&store, "c", T0 + 100_000_000).unwrap();
+    for (at, len) in (0..).zip(lens) {
+        let body = Content::text("ada", &"\u{1}".repeat(*len)).to_body().unwrap();
+        import.add(MessageId::from_parts(T0 + at * 1_000, 1), body).unwrap();
+    }
+    import.finish().unwrap();
+    store
+}
+
+fn history_of(store: &Store, at: At, before: u64, after: u64) -> History {
+    let reader = Reader::new(store.clone(), Arc::default());
+    let history = reader.view().history("c", &Query { at, before, after }).unwrap();
+    let text = crate::ws::json::history("c", &history, None);
+    assert!(text.len() < HISTORY_BYTES_MAX + 1_000, "{} bytes", text.len());
+    let times = history.messages.iter().map(|row| row.id.time_ms());
+    assert!(times.eq((history.start..).take(history.messages.len()).map(|i| T0 + i * 1_000)));
+    let end = history.start + history.messages.len() as u64;
+    assert_eq!(history.found_oldest, history.start == 0);
+    assert_eq!(history.found_newest, end == history.total);
+    history
+}
+
+#[test]
+fn channels_come_in_pages_by_name() {
+    let store = Store::in_memory().unwrap();
+    for name in ["b", "a", "c", "ab", "ä"] {
+        let mut import = crate::bulk::Import::begin(&store, name, T0).unwrap();
+        import
+            .add(MessageId::from_parts(5, 1), Content::text("a", "t").to_body().unwrap())
+            .unwrap();
+        import.finish().unwrap();
+    }
+    let reader = Reader::new(store, Arc::default());
+    let page = |after, limit| {
+        let page = reader.view().channels_after(after, limit, |name| name != "c").unwrap();
+        page.into_iter().map(|one| one.channel).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 9), ["a", "ab", "b", "ä"]);
+    assert_eq!(page(None, 2), ["a", "ab"]);
+    assert_eq!(page(Some("ab"), 2), ["b", "ä"]);
+    assert_eq!(page(Some("aa"), 1), ["ab"]);
+    assert_eq!(page(Some("ä"), 1), [""; 0]);
+    assert_eq!(reader.view().channels().unwrap().len(), 5);
+}
+
+#[test]
+fn an_answer_beyond_its_bytes_has_fewer_rows_around_the_anchor() {
+    // 21 of the largest messages are within the bound of an answer, and not 22.
+    let store = store_of(&[65_536; 100]);
+    let rows = |at, before, after| {
+        let history = history_of(&store, at, before, after);
+        (history.start, history.messages.len())
+    };
+    assert_eq!(rows(At::Latest, 5_000, 0), (79, 21));
+    assert_eq!(rows(At::Latest, 21, 0), (79, 21));
+    assert_eq!(rows(At::Oldest, 0, 5_000), (0, 21));
+    assert_eq!(rows(At::Index(40), 2_500, 2_500), (30, 21));
+    assert_eq!(rows(At::Index(40), 30, 0), (19, 21));
+    assert_eq!(rows(At::Index(40), 0, 30), (40, 21));
+    assert_eq!(rows(At::Index(40), 3, 30), (37, 21));
+    assert_eq!(rows(At::Index(40), 30, 3), (22, 21));
+    assert_eq!(rows(At::Index(4), 50, 50), (0, 21));
+    assert_eq!(rows(At::Index(97), 50, 50), (79, 21));
+    assert_eq!(rows(At::Time(T0 + 40_000), 10, 11), (30, 21));
+    assert_eq!(rows(At::Index(0), 0, 0), (0, 0));
+}
+
+#[test]
+fn pages_of_a_bounded_size_reach_every_message() {
+    let lens: Vec<_> = (0..400).map(|i| [3, 65_000, 900, 30_000, 0][i % 5]).collect();
+    let store = store_of(&lens);
+    let (mut at, mut pages) = (0, 0);
+    while at < 400 {
+        let page = history_of(&store, At::Index(at), 0, ROWS_MAX);
+        assert_eq!(page.start, at);
+        at += page.messages.len() as u64;
+        pages += 1;
+    }
+    assert!(pages > 3, "{pages}");
+    let mut at = 400;
+    while at > 0 {
+        let page = history_of(&store, At::Index(at), ROWS_MAX, 0);
+        assert_eq!(page.start + page.messages.len() as u64, at);
+        at = page.start;
+    }
 }
 
 #[test]
@@ -155,6 +250,31 @@ fn a_client_that_lacks_little_gets_raw_changes_and_one_that_lacks_much_the_docum
     let older = HaveSeqs { generation: 7, messages: 301, annotations: 0 };
     let answer = reader.view().segment("c", relay.window, older).unwrap();
     assert!(answer.messages.is_some(), "what is of another generation does not count");
+}
+
+#[test]
+fn seqs_and_late_bits_go_by_the_order_of_keys_within_one_millisecond_too() {
+    let mut relay = Relay::new();
+    // Both directions in each millisecond, and the newest early enough for others to be late.
+    let ids: Vec<_> = [(0, 7), (9_000, 2), (9_000, 9), (0, 5), (9_000, 4), (0, 8), (1, 1)]
+        .map(|(ms, tail)| MessageId::from_parts(T0 + ms, tail))
+        .into();
+    for id in &ids {
+        relay.write_text(*id, "hi");
+    }
+    assert!(relay.fold(IfDue::Any));
+    let reader = relay.reader();
+    let answer = reader.view().segment("c", relay.window, HaveSeqs::default()).unwrap();
+    let saved = answer.messages.unwrap().bytes;
+    let document = SegmentDoc::load(relay.window, DocKind::Messages, &saved).unwrap();
+    let mut in_document: Vec<_> = document.messages().map(|(id, _)| id).collect();
+    let of = |seq: &u64| ids[usize::try_from(*seq).unwrap() - 1];
+    let listed: Vec<_> = answer.seqs.iter().map(of).collect();
+    assert_eq!(listed, in_document);
+    for (id, late) in in_document.drain(..).zip(answer.late) {
+        let row = reader.view().message("c", id).unwrap().unwrap();
+        assert_eq!(row.late, late, "{id}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! The web framework's own loop installs no timer, so that a silent client would stay for ever, and
 //! counts nothing (references: relay 5).
 
+use super::patient::Patient;
 use crate::http::Problem;
+use crate::limits::REFUSALS_MAX;
 use crate::metrics;
 use crate::refused::{Code, Refused};
 use crate::shutdown::Phases;
@@ -52,6 +54,7 @@ pub(crate) struct Slot(#[expect(dead_code, reason = "held, not read")] Arc<Owned
 pub(super) struct Acceptor {
     phases: Phases,
     slots: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
     connections: TaskTracker,
 }
 
@@ -59,7 +62,8 @@ impl Acceptor {
     /// An acceptor of at most `connections_max` connections, over all its listeners.
     pub(super) fn new(phases: Phases, connections_max: usize) -> Self {
         let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-        Self { phases, slots, connections: TaskTracker::new() }
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        Self { phases, slots, refusals, connections: TaskTracker::new() }
     }
 
     /// Serves `router` on `listener` until the relay no longer runs.
@@ -84,7 +88,13 @@ impl Acceptor {
                     let phases = self.phases.clone();
                     self.connections.spawn(serve(stream, router.clone(), slot, phases));
                 }
-                Err(_) => drop(tokio::spawn(refuse(stream))),
+                Err(_) => {
+                    metrics::refused("too_many");
+                    // In a flood there is no time for an answer to everyone.
+                    if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+                        tokio::spawn(refuse(stream, permit));
+                    }
+                }
             }
         }
         self.connections.close();
@@ -97,8 +107,7 @@ impl Acceptor {
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
-    metrics::refused("too_many");
+async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let answer = async {
         stream.write_all(TOO_MANY).await?;
         stream.shutdown().await?;
@@ -119,7 +128,7 @@ async fn serve(stream: TcpStream, router: Router, slot: Slot, mut phases: Phases
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .with_upgrades();
     tokio::pin!(connection);
     let served = tokio::select! {

@@ -193,14 +193,20 @@ pub fn messages(channel: ChannelId, from: u128, to: Option<u128>) -> KeyRange {
     message_at(channel, from)..end
 }
 
-/// Membership of a message in a window. The id is complemented: newest first, as `segment` frames
-/// list seqs. (A document's keys complement the time only: within one ms they ascend.)
+/// Membership of a message in a window. The id's time is complemented, as in the keys of its
+/// document: newest millisecond first and within one the smallest id first, which is the order of
+/// seqs in `segment` frames.
 #[must_use]
 pub fn member(channel: ChannelId, window: Window, id: MessageId) -> Vec<u8> {
-    joined(&[&window_key(channel, window), &(!id.as_u128()).to_be_bytes()])
+    joined(&[&window_key(channel, window), &in_key_order(id.as_u128()).to_be_bytes()])
 }
 
-/// All messages of a window, newest first.
+/// An id's number with its 48 bits of time complemented, or that undone.
+const fn in_key_order(number: u128) -> u128 {
+    number ^ !(u128::MAX >> 48)
+}
+
+/// All messages of a window, in the order of its document's keys.
 #[must_use]
 pub fn members(channel: ChannelId, window: Window) -> KeyRange {
     prefixed(window_key(channel, window))
@@ -209,7 +215,7 @@ pub fn members(channel: ChannelId, window: Window) -> KeyRange {
 /// The id in a key of [`members`].
 #[must_use]
 pub fn member_of(key: &[u8]) -> Option<MessageId> {
-    MessageId::from_u128(!u128::from_be_bytes(*key.last_chunk()?)).ok()
+    MessageId::from_u128(in_key_order(u128::from_be_bytes(*key.last_chunk()?))).ok()
 }
 
 /// One annotation op: `key` is the text of the document's key, which never holds a NUL.
@@ -289,13 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn members_order_by_newest_first_and_read_back() {
+    fn members_order_as_the_keys_of_documents_and_read_back() {
         let window = Window::covering(3, 1_700_000_000_000);
         let old = MessageId::from_parts(1_700_000_000_000, 7);
         let new = MessageId::from_parts(1_700_000_000_001, 3);
         let twin = MessageId::from_parts(1_700_000_000_001, 2);
-        assert!(member(1, window, new) < member(1, window, twin));
-        assert!(member(1, window, twin) < member(1, window, old));
+        assert!(member(1, window, twin) < member(1, window, new));
+        assert!(member(1, window, new) < member(1, window, old));
+        assert!(twin.to_key() < new.to_key() && new.to_key() < old.to_key());
         assert_eq!(member_of(&member(1, window, new)), Some(new));
         assert_eq!(window_of(&member(1, window, new)), Some(window));
         assert!(members(1, window).contains(&member(1, window, old)));

@@ -22,7 +22,7 @@ pub enum Family {
     Actors,
     /// Message rows by (channel, id).
     Index,
-    /// Seq and late bit of a window's messages, newest id first.
+    /// Seq and late bit of a window's messages, in the order of its keys.
     Members,
     /// Every annotation op by (channel, window, annotation key, op id).
     Annotations,

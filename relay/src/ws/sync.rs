@@ -26,6 +26,7 @@ use crate::commit::{Identity, Mark, Push, PushOutcome};
 use crate::connection::{Answers, Close, Incoming, Outbox, Protocol, Reply};
 use crate::engine::{Unavailable, now_ms};
 use crate::hub::{Form, Subscribed};
+use crate::limits::HELLO_TIMEOUT;
 use crate::metrics::PublishMetrics;
 use crate::refused::{Code, Refused};
 use backscroll_core::limits::{
@@ -48,6 +49,7 @@ pub(crate) struct SyncProtocol {
     answers: Answers,
     /// Who it is, once it said hello.
     user: Option<Identity>,
+    hello_until: tokio::time::Instant,
     open: HashMap<String, Subscribed>,
     parts: PartIds,
     publishes: PublishMetrics,
@@ -64,6 +66,10 @@ struct About {
 type Handled = Result<Option<Close>, Refused>;
 
 impl Protocol for SyncProtocol {
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        self.user.is_none().then_some(self.hello_until)
+    }
+
     async fn handle(&mut self, frame: Incoming) -> Option<Close> {
         let mut about = About::default();
         let handled = match read(&frame) {
@@ -107,6 +113,7 @@ impl SyncProtocol {
             outbox,
             answers,
             user: None,
+            hello_until: tokio::time::Instant::now() + HELLO_TIMEOUT,
             open: HashMap::new(),
             parts: PartIds::default(),
             publishes: PublishMetrics::new("sync"),
@@ -220,7 +227,7 @@ impl SyncProtocol {
                     crate::metrics::recovered(answer.resumed);
                 }
                 subscribed.subscription().open(answer.head_seq, answer.frames);
-                Ok(())
+                self.windows(0, &channel, answer.more).await
             }
             Err(refused) => {
                 if !subscribed.subscription().go_on() {
@@ -253,12 +260,21 @@ impl SyncProtocol {
         windows: Vec<Have>,
     ) -> Result<(), Refused> {
         self.app.access.check_read(user, &channel)?;
+        self.windows(reference, &channel, windows).await
+    }
+
+    async fn windows(
+        &self,
+        reference: u64,
+        channel: &str,
+        windows: Vec<Have>,
+    ) -> Result<(), Refused> {
         for have in windows {
             self.outbox.room().await;
             if self.outbox.has_ended() {
                 return Ok(());
             }
-            let (channel, parts) = (channel.clone(), self.parts.clone());
+            let (channel, parts) = (channel.to_owned(), self.parts.clone());
             let read = self
                 .app
                 .reads
@@ -300,22 +316,16 @@ impl SyncProtocol {
     async fn channels(&self, user: Identity, after: Option<String>) -> Result<(), Refused> {
         let access = self.app.access.clone();
         let page = self.app.reads.run(move |view| {
-            let mut list: Vec<_> = view
-                .channels()?
-                .into_iter()
-                .filter(|one| after.as_ref().is_none_or(|after| one.channel > *after))
-                .filter(|one| access.may_read(&user, &one.channel))
-                .map(|one| ChannelInfo {
-                    name: one.channel,
-                    total: one.total,
-                    seq: one.seq,
-                    newest_at: one.newest_at,
-                })
-                .collect();
-            list.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            let more = list.len() > CHANNELS_PAGE_MAX;
-            list.truncate(CHANNELS_PAGE_MAX);
-            Ok(RelayFrame::Channels { list, more })
+            let may_read = |channel: &str| access.may_read(&user, channel);
+            let page = view.channels_after(after.as_deref(), CHANNELS_PAGE_MAX + 1, may_read)?;
+            let more = page.len() > CHANNELS_PAGE_MAX;
+            let infos = page.into_iter().take(CHANNELS_PAGE_MAX).map(|one| ChannelInfo {
+                name: one.channel,
+                total: one.total,
+                seq: one.seq,
+                newest_at: one.newest_at,
+            });
+            Ok(RelayFrame::Channels { list: infos.collect(), more })
         });
         self.answer(&page.await?);
         Ok(())

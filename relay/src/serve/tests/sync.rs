@@ -405,3 +405,42 @@ async fn a_closed_channel_is_heard_of_no_more() {
     assert_eq!((list.len(), list[0].total, list[0].name.as_str(), more), (1, 1, CHANNEL, false));
     relay.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_never_says_hello_is_closed_and_others_are_not() {
+    let relay = Relay::start().await;
+    let mut polite = Sync::connect(relay.address, "ada").await;
+    let mut silent = Client::connect(relay.address, "/sync").await;
+    // That it lives is not enough.
+    silent.send_raw(Message::Ping("here".into())).await;
+    assert_eq!(silent.close_code().await, 4003);
+    assert!(matches!(polite.open(None, 0).await, RelayFrame::Opened { .. }));
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_windows_of_the_newest_messages_come_however_large_they_are() {
+    let relay = Relay::start().await;
+    let mut sender = relay.ws().await;
+    for _ in 0..60 {
+        sender.say(CHANNEL, &"x".repeat(60_000)).await;
+    }
+    let mut client = Sync::connect(relay.address, "ada").await;
+    let RelayFrame::Opened { directory, .. } = client.open(None, 60).await else {
+        panic!("opened")
+    };
+    let mut expected: Vec<_> =
+        Directory::decode(&directory).unwrap().iter().map(|(window, _)| window).collect();
+    assert!(expected.len() > 10, "{} windows", expected.len());
+    let mut windows = Vec::new();
+    while windows.len() < expected.len() {
+        let RelayFrame::Segment { reference: 0, window, .. } = client.frame().await else {
+            panic!("a segment")
+        };
+        windows.push(window);
+    }
+    windows.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(windows, expected);
+    relay.stop().await.unwrap();
+}

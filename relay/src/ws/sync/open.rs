@@ -1,8 +1,9 @@
-//! What `open` is answered with, all of one snapshot: `opened`, the user's own marks, and the
-//! windows of the newest messages.
+//! What `open` is answered with, all of one snapshot: `opened`, the user's own marks, and windows
+//! of the newest messages. Of many windows the later ones follow as the client takes them.
 
 use super::outgoing::{self, PartIds};
 use super::segment;
+use crate::limits::OPEN_BYTES;
 use crate::reader::{LateSince, View};
 use crate::reads::Unread;
 use backscroll_core::change::ChangeHash;
@@ -30,6 +31,8 @@ pub(super) struct Answer {
     pub(super) head_seq: u64,
     pub(super) resumed: bool,
     pub(super) frames: Vec<Message>,
+    /// Windows that are not in the frames, to be sent after them.
+    pub(super) more: Vec<Have>,
 }
 
 /// Answers from one snapshot.
@@ -62,6 +65,7 @@ pub(super) fn answer(
         late_complete: late.is_complete,
     });
     frames.extend(own_marks(view, question)?);
+    let mut more = Vec::new();
     if question.newest > 0 && head.total > 0 {
         let whole;
         let directory = match known {
@@ -73,10 +77,14 @@ pub(super) fn answer(
         };
         for window in newest_windows(view, question, directory)? {
             let have = Have { window, generation: 0, messages_seq: 0, annotations_seq: 0 };
-            frames.extend(segment::frames(view, channel, 0, &have, parts)?);
+            if frames.iter().map(Message::len).sum::<usize>() < OPEN_BYTES {
+                frames.extend(segment::frames(view, channel, 0, &have, parts)?);
+            } else {
+                more.push(have);
+            }
         }
     }
-    Ok(Answer { head_seq: head.seq, resumed: known.is_some(), frames })
+    Ok(Answer { head_seq: head.seq, resumed: known.is_some(), frames, more })
 }
 
 /// The windows that hold the newest messages, the newest window first.
@@ -113,4 +121,53 @@ fn own_marks(view: &View<'_>, question: &Question) -> Result<Option<Message>, Un
             unseen_late: state.unseen_late,
         })
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::Import;
+    use crate::reader::Reader;
+    use crate::store::Store;
+    use backscroll_core::message::{Content, MessageId};
+
+    #[test]
+    fn one_answer_holds_a_bounded_part_of_many_windows() {
+        let store = Store::in_memory().unwrap();
+        let mut import = Import::begin(&store, "c", 1_000_000).unwrap();
+        let mut state = 1_u64;
+        for n in 0..100 {
+            // Saved documents are deflated: no text of a pattern.
+            let mut letter = |_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n);
+                char::from(b'!' + u8::try_from(state >> 58).unwrap())
+            };
+            let text: String = (0..60_000).map(&mut letter).collect();
+            let body = Content::text("ada", &text).to_body().unwrap();
+            import.add(MessageId::from_parts(n * 1_000, 1), body).unwrap();
+        }
+        import.finish().unwrap();
+        let question = |newest| Question {
+            epoch: Epoch(store.epoch()),
+            channel: "c".to_owned(),
+            user: "ada".to_owned(),
+            cursor: None,
+            newest,
+        };
+        let reader = Reader::new(store.clone(), std::sync::Arc::default());
+        let ask = |newest| {
+            answer(&reader.view(), &question(newest), &PartIds::default()).map_err(|_| ()).unwrap()
+        };
+        assert!(ask(3).more.is_empty());
+        let all = ask(100);
+        let bytes: usize = all.frames.iter().map(Message::len).sum();
+        let windows = reader.view().directory("c").unwrap().len();
+        assert!(
+            !all.more.is_empty() && all.more.len() < windows,
+            "{} of {windows}",
+            all.more.len()
+        );
+        // One window beyond the bound, at most four times full.
+        assert!((OPEN_BYTES..OPEN_BYTES + (400 << 10)).contains(&bytes), "{bytes}");
+    }
 }

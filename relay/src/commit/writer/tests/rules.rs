@@ -187,6 +187,56 @@ fn sends_of_one_batch_become_one_change_with_ascending_ids() {
 }
 
 #[test]
+fn sends_of_one_batch_are_numbered_in_the_order_in_which_they_came() {
+    let mut relay = Relay::new();
+    // The widest window around T0 is full, so the next message there goes into a narrower one.
+    for i in 0..8 {
+        relay.sends(vec![send("web", &"x".repeat(60_000), None, Some(T0 + i))]);
+    }
+    let elsewhere = T0 - (1 << 36);
+    let (answers, _) = relay.sends(vec![
+        send("web", "first", None, Some(T0 + 1_000)),
+        send("web", "second", None, Some(elsewhere)),
+    ]);
+    let seqs: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().seq).collect();
+    assert_eq!(seqs, [9, 10]);
+    let directory = relay.reader().view().directory("c").unwrap();
+    let levels: Vec<_> = directory.iter().map(|(window, _)| window.level()).collect();
+    assert!(levels.len() > 2 && levels.iter().any(|level| *level > 0), "{levels:?}");
+    relay.assert_sound();
+}
+
+#[test]
+fn a_message_takes_a_bounded_number_of_reactions() {
+    let mut relay = Relay::new();
+    let message = id(T0, 1);
+    let chunk = author(1).write(&[(message, body("ada", "hi"))]).unwrap().chunk;
+    relay.push(push("ada", window(), DocKind::Messages, vec![chunk]));
+    let mut document = SegmentDoc::new(window(), DocKind::Annotations);
+    let mut react = |relay: &mut Relay, names: std::ops::Range<u32>, on| {
+        let entry = |n: u32| {
+            let key = AnnotationKey::Reaction {
+                id: message,
+                user: "ada".to_owned(),
+                emoji: format!("{n:060}"),
+            };
+            (key, AnnotationValue::Reaction(on))
+        };
+        let entries: Vec<_> = names.map(entry).collect();
+        let chunk = document.annotate(ActorId16([7; 16]), &entries).unwrap().chunk;
+        code_of(&relay.push(push("ada", window(), DocKind::Annotations, vec![chunk])).0)
+    };
+    assert_eq!(react(&mut relay, 0..500, true), None);
+    assert_eq!(react(&mut relay, 500..1_000, true), None);
+    assert_eq!(react(&mut relay, 0..500, false), None, "one that is taken back makes room");
+    assert_eq!(react(&mut relay, 1_000..1_600, true), None);
+    assert_eq!(react(&mut relay, 1_600..1_601, true), Some(Code::TooLarge));
+    let row = relay.all().messages.remove(0);
+    assert_eq!(row.annotations.reactions.len(), 1_100);
+    relay.assert_sound();
+}
+
+#[test]
 fn the_same_send_is_the_same_message_within_a_batch_and_after() {
     let mut relay = Relay::new();
     let again = || send("ada", "hi", Some(id(T0, 5)), None);

@@ -255,10 +255,12 @@ export class Scroller {
     const window = this.#window;
     const elements = this.#elements;
     if (!window || !elements) return;
-    elements.below.style.height = window.foundNewest ? '0' : `${RUNWAY_PX}px`;
+    // With less below than what is seen, measuring alone would already move it.
+    elements.below.style.height = `${RUNWAY_PX}px`;
+    if (!this.#target && !this.#pinned) this.#hold(elements);
+    if (window.foundNewest) elements.below.style.height = '0';
     if (this.#target) this.#placeTarget(this.#target, window, elements);
     else if (this.#pinned && window.foundNewest) elements.box.scrollTop = elements.box.scrollHeight;
-    else this.#hold(elements);
     this.#look();
   }
 

@@ -126,7 +126,7 @@ test('scrolling up loads older rows, and a message elsewhere does not move the r
   await write(other, 'and one more');
   await rowOf(tab, 'and one more').waitFor();
   assert.ok(await isInView(tab, 'and one more'), 'the end is not followed');
-  await tab.getByRole('button', { name: 'Back' }).click();
+  await tab.getByRole('button', { name: 'Back to where you were' }).click();
   await rowOf(tab, held).waitFor();
   await tab.waitForFunction(([id, y]) => document.querySelector(`[data-message-id="${id}"]`)?.getBoundingClientRect().top === y, [
     await rowOf(tab, held).getAttribute('data-message-id'),

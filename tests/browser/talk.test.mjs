@@ -86,6 +86,34 @@ test('another name is kept on this device', async () => {
   await close(tab);
 });
 
+test('what cannot be sent stays in the composer, and it says why', async () => {
+  const tab = await browser.open(relay, 'gil', '#refused');
+  await write(tab, 'x'.repeat(65_537));
+  await tab.locator('.composer').getByRole('alert').waitFor();
+  const box = tab.getByRole('textbox', { name: 'Message', exact: true });
+  assert.equal((await box.inputValue()).length, 65_537);
+  await write(tab, 'shorter');
+  await rowOf(tab, 'shorter').waitFor();
+  await tab.locator('.composer').getByRole('alert').waitFor({ state: 'detached' });
+  await close(tab);
+});
+
+test('on a phone the channel list is a drawer, with the focus in it while it is open', async () => {
+  const tab = await browser.open(relay, 'hal', '#phone', { viewport: { width: 375, height: 700 } });
+  await write(tab, 'from a phone');
+  const open = tab.getByRole('button', { name: 'Channels' });
+  const focused = () => tab.evaluate(() => document.activeElement.getAttribute('aria-label'));
+  await open.click();
+  assert.equal(await focused(), 'Close the channel list');
+  await tab.keyboard.press('Escape');
+  await tab.waitForFunction(() => document.activeElement.getAttribute('aria-label') === 'Channels');
+  await open.click();
+  await tab.getByRole('link', { name: '#refused' }).click();
+  await tab.getByRole('heading', { name: '#refused' }).waitFor();
+  await tab.locator('.side').waitFor({ state: 'hidden' });
+  await close(tab);
+});
+
 test('no page reported an error', () => {
   assert.deepEqual(browser.errors, []);
 });

@@ -101,6 +101,12 @@ export async function startBrowser() {
       await isConnected(tab);
       return tab;
     },
+    /** A page of any address. */
+    blank: async (url) => {
+      const tab = await (await browser.newContext()).newPage();
+      await tab.goto(url);
+      return tab;
+    },
     stop: () => browser.close(),
   };
 }

@@ -1,6 +1,6 @@
 // The page: channels on the left (a drawer on a phone), the chosen one on the right.
 import type { Client } from 'backscroll';
-import { useEffect, useMemo, useRef, useState } from 'react';
+import { type RefObject, useEffect, useMemo, useRef, useState } from 'react';
 import { ChannelList } from './ChannelList';
 import { Conversation } from './Conversation';
 import { NameChooser } from './NameChooser';
@@ -16,10 +16,18 @@ export function App({ client, onRename }: Props) {
   const channel = useMemo(() => client.channel(name), [client, name]);
   const [isOpen, setOpen] = useState(false);
   const menu = useRef<HTMLButtonElement>(null);
+  const closer = useRef<HTMLButtonElement>(null);
   const close = (): void => {
     setOpen(false);
-    menu.current?.focus();
   };
+  useDrawerFocus(isOpen, closer, menu);
+  useEffect(() => {
+    const wide = matchMedia('(min-width: 721px)');
+    wide.addEventListener('change', close);
+    return () => {
+      wide.removeEventListener('change', close);
+    };
+  }, []);
   useEffect(() => {
     document.title = `${name} · Backscroll`;
   }, [name]);
@@ -35,11 +43,11 @@ export function App({ client, onRename }: Props) {
         <header className="brand">
           <img src="/icon.svg" alt="" width="28" height="28" />
           <h1>Backscroll</h1>
-          <button type="button" className="quiet drawer-only" aria-label="Close the channel list" onClick={close}>
+          <button ref={closer} type="button" className="quiet drawer-only" aria-label="Close the channel list" onClick={close}>
             ✕
           </button>
         </header>
-        <ChannelList channels={client.channels} current={name} onChosen={() => { setOpen(false); }} />
+        <ChannelList channels={client.channels} current={name} onChosen={close} />
         <NameChooser client={client} onRename={onRename} />
       </aside>
       <div className="scrim" onClick={close} />
@@ -47,6 +55,7 @@ export function App({ client, onRename }: Props) {
         key={name}
         client={client}
         channel={channel}
+        isCovered={isOpen}
         menu={
           <button
             ref={menu}
@@ -63,4 +72,18 @@ export function App({ client, onRename }: Props) {
       />
     </div>
   );
+}
+
+/** The focus goes into the drawer with its opening, and back with its closing. */
+function useDrawerFocus(
+  isOpen: boolean,
+  inside: RefObject<HTMLElement | null>,
+  outside: RefObject<HTMLElement | null>,
+): void {
+  const wasOpen = useRef(false);
+  useEffect(() => {
+    if (isOpen) inside.current?.focus();
+    else if (wasOpen.current) outside.current?.focus();
+    wasOpen.current = isOpen;
+  }, [isOpen, inside, outside]);
 }

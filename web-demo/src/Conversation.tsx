@@ -22,11 +22,13 @@ const left = new Map<string, Bookmark>();
 interface Props {
   readonly client: Client;
   readonly channel: Channel;
+  /** The channel list is open over it. */
+  readonly isCovered: boolean;
   /** The button that opens the channel list, where there is no room for it. */
   readonly menu: ReactNode;
 }
 
-export function Conversation({ client, channel, menu }: Props) {
+export function Conversation({ client, channel, isCovered, menu }: Props) {
   const [{ rows, from }] = useState(() => ({ rows: rowsToHold(), from: left.get(channel.id) }));
   const at = from ? (from.id ? { id: from.id } : { index: from.index }) : 'latest';
   const view = useView(channel, { at, before: rows / 2, after: rows / 2 });
@@ -41,7 +43,7 @@ export function Conversation({ client, channel, menu }: Props) {
     };
   }, [scroller, channel]);
   return (
-    <main className="main">
+    <main className="main" inert={isCovered}>
       <header className="channel-header">
         {menu}
         <div className="about">
@@ -60,6 +62,7 @@ export function Conversation({ client, channel, menu }: Props) {
       ) : (
         <div className="messages" />
       )}
+      <Trouble connection={client.connection} />
       <Composer ref={composer} channel={channel} onSent={() => void scroller?.toEnd()} />
       {scroller && <Announcer channel={channel} scroller={scroller} user={client.user} />}
     </main>
@@ -78,6 +81,17 @@ function Where({ channel, scroller }: { channel: Channel; scroller: Scroller }) 
           {dayOf(time)}
         </span>
       )}
+    </p>
+  );
+}
+
+/** What only a reload mends. */
+function Trouble({ connection }: { connection: Client['connection'] }) {
+  const { storage, error } = useStore(connection);
+  if (storage !== 'failed') return null;
+  return (
+    <p role="alert" className="trouble">
+      {error?.message ?? 'This device does not take messages any more.'} Load the page again to go on.
     </p>
   );
 }

@@ -23,8 +23,8 @@ export function JumpButtons({ channel, scroller, onLate }: Props) {
   return (
     <div className="jumps">
       {trail > 0 && (
-        <button type="button" data-jump="back" onClick={() => void scroller.back()}>
-          <Arrow path="M8 5 3.5 9.5 8 14M4 9.5h8a4.5 4.5 0 0 1 0 9H9" /> Back
+        <button type="button" data-jump="back" aria-label="Back to where you were" onClick={() => void scroller.back()}>
+          <Arrow path="M8 5 3.5 9.5 8 14M4 9.5h8a4.5 4.5 0 0 1 0 9H9" /> <span className="word">Back</span>
         </button>
       )}
       {late.above > 0 && <LateButton direction="up" count={late.above} onClick={() => { goLate('up'); }} />}
@@ -39,7 +39,7 @@ export function JumpButtons({ channel, scroller, onLate }: Props) {
             void scroller.toEnd();
           }}
         >
-          {fresh > 0 && `${numberOf(fresh)} new `}
+          {fresh > 0 && <>{numberOf(fresh)} <span className="word">new </span></>}
           <Arrow path={DOWN} />
         </button>
       )}
@@ -64,7 +64,7 @@ function LateButton({ direction, count, onClick }: LateButtonProps) {
       title={`Late messages ${where} (${key} in the list)`}
       onClick={onClick}
     >
-      {count} late <Arrow path={direction === 'up' ? UP : DOWN} />
+      {count} <span className="word">late </span><Arrow path={direction === 'up' ? UP : DOWN} />
     </button>
   );
 }

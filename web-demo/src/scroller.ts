@@ -125,6 +125,8 @@ export class Scroller {
     for (const end of ['touchend', 'touchcancel'] as const) box.addEventListener(end, touch(false), { passive: true, signal });
     box.addEventListener('focusin', () => { this.#focusMoved(); }, { signal });
     box.addEventListener('focusout', () => { this.#focusMoved(); }, { signal });
+    // What came while the page was not shown is seen when it is.
+    document.addEventListener('visibilitychange', () => { this.#look(); }, { signal });
     const sizes = new ResizeObserver(() => { this.#settle(); });
     sizes.observe(box);
     sizes.observe(elements.rows);
@@ -329,7 +331,7 @@ export class Scroller {
   }
 
   #tell(window: Window, first: Item | undefined, last: Item | undefined): void {
-    if (!first || !last) return;
+    if (!first || !last || document.hidden) return;
     const edge = (item: Item): MsgId | number => (item.placeholder ? item.index : item.id);
     const told = [window.version, edge(first), edge(last), this.#pinned].join();
     if (told === this.#told) return;

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
-  close, listOf, picture, rowOf, standsAt, startBrowser, startRelay, textsOf, topOf,
+  close, listOf, picture, rests, rowOf, standsAt, startBrowser, startRelay, textsOf, topOf,
 } from './world.mjs';
 
 const COUNT = 2_000;
 const EVERY_MS = 60_000;
 const START = Date.UTC(2026, 4, 1);
-const CHANNELS = ['#in-view', '#at-end', '#elsewhere', '#long-run'];
+const CHANNELS = ['#in-view', '#at-end', '#elsewhere', '#long-run', '#anywhere'];
 const rows = CHANNELS.flatMap((channel) =>
   Array.from({ length: COUNT }, (_, i) => ({
     channel,
@@ -36,7 +36,7 @@ after(async () => {
 const postAfter = (channel, i, text) =>
   relay.post(channel, { from: 'late-larry', text, sent_at: START + i * EVERY_MS + 30_000 });
 
-/** A page that reads somewhere in the middle, and the texts of the rows that are seen whole. */
+/** A page that reads somewhere in the middle. */
 async function reading(channel) {
   const tab = await browser.open(relay, 'ada', channel);
   await rowOf(tab, `message ${COUNT - 1}`).waitFor();
@@ -51,12 +51,13 @@ async function reading(channel) {
   return tab;
 }
 
+/** The texts that are seen whole. What is read is the first: its heading may be cut off. */
 async function seenWhole(tab) {
   return tab.evaluate(() => {
     const box = document.querySelector('[role=list]').getBoundingClientRect();
     const rows = [...document.querySelectorAll('[role=listitem][data-message-id]')];
     const seen = rows.filter((row) => {
-      const { top, bottom } = row.getBoundingClientRect();
+      const { top, bottom } = row.querySelector('.text').getBoundingClientRect();
       return top >= box.top && bottom <= box.bottom;
     });
     return seen.map((row) => row.querySelector('.text').textContent);
@@ -160,6 +161,34 @@ test('more late messages than a screen holds are done with in a few jumps, also 
     await tab.locator('button[data-late]').first().click();
     await tab.waitForFunction((was) => document.querySelector('button[data-late]')?.textContent !== was, label);
   }
+  await close(tab);
+});
+
+test('wherever one reads, late messages do not move it, and they stand where they belong', async () => {
+  const tab = await browser.open(relay, 'dora', '#anywhere');
+  await rowOf(tab, `message ${COUNT - 1}`).waitFor();
+  const track = await tab.locator('.track').boundingBox();
+  let total = COUNT;
+  for (const [fraction, wheel] of [[0.002, -600], [0.3, 700], [0.5, -2_500], [0.7, 1_900], [0.995, -300]]) {
+    await tab.mouse.click(track.x + track.width / 2, track.y + fraction * track.height);
+    await standsAt(tab, COUNT * (fraction - 0.02), COUNT * (fraction + 0.02));
+    await listOf(tab).hover();
+    await tab.mouse.wheel(0, wheel);
+    await rests(tab);
+    const [held] = await seenWhole(tab);
+    const textTop = async () => (await rowOf(tab, held).locator('.text').boundingBox()).y;
+    const top = await textTop();
+    for (const distance of [-40, -3, -1, 0, 2, 5, 60]) {
+      const after = Math.min(COUNT - 2, Math.max(0, numberIn(held) + distance));
+      await postAfter('#anywhere', after, `late at ${total}`);
+      total += 1;
+      await tab.getByText(`${total.toLocaleString('en')} messages`).first().waitFor();
+      await rests(tab);
+      assert.equal(await textTop(), top, `${held} moved for one ${distance} rows away`);
+    }
+  }
+  const ids = await listOf(tab).locator('[data-message-id]').evaluateAll((all) => all.map((row) => row.dataset.messageId));
+  assert.deepEqual(ids, ids.toSorted());
   await close(tab);
 });
 

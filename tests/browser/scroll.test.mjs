@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
-  close, firstRow, listOf, rowOf, standsAt, startBrowser, startRelay, topOf, write,
+  addressOf, close, firstRow, isConnected, listOf, rests, rowOf, standsAt, startBrowser, startRelay, topOf, write,
 } from './world.mjs';
 
 const LONG = process.env.BACKSCROLL_LONG ? 1_000_000 : 30_000;
+/** What opening a channel of a million messages may take. */
+const BYTES_MAX = 150_000;
 const START = Date.UTC(2024, 0, 1);
 const rows = Array.from({ length: LONG }, (_, i) => ({
   channel: '#long',
@@ -36,6 +38,32 @@ function* fractions(seed) {
     yield seed / 2_147_483_647;
   }
 }
+
+test('a long channel opens at its newest messages with few bytes', async (t) => {
+  const tab = await browser.open(relay, 'bo', '#empty');
+  const wire = await tab.context().newCDPSession(tab);
+  let bytes = 0;
+  wire.on('Network.webSocketFrameReceived', ({ response }) => (bytes += Buffer.from(response.payloadData, 'base64').length));
+  await wire.send('Network.enable');
+  const opened = () =>
+    tab.evaluate(async (text) => {
+      const isThere = () => [...document.querySelectorAll('[role=listitem] .text')].some((row) => row.textContent === text);
+      while (!isThere()) await new Promise(requestAnimationFrame);
+      return performance.now();
+    }, newest);
+  const start = await tab.evaluate((hash) => {
+    location.hash = hash;
+    return performance.now();
+  }, new URL(addressOf(relay, 'bo', '#long')).hash);
+  const warmMs = (await opened()) - start;
+  const openBytes = bytes;
+  await tab.reload();
+  const coldMs = await opened();
+  await isConnected(tab);
+  t.diagnostic(`newest of ${LONG}: ${openBytes} bytes received, ${Math.round(warmMs)} ms in an open page, ${Math.round(coldMs)} ms with the page`);
+  assert.ok(openBytes <= BYTES_MAX, `${openBytes} bytes`);
+  await close(tab);
+});
 
 test('the thumb is dragged to twenty places of a long channel, and each row is right', async () => {
   const tab = await browser.open(relay, 'cleo', '#long');
@@ -113,8 +141,8 @@ test('scrolling up loads older rows, and a message elsewhere does not move the r
   }
   assert.ok(last < LONG - 150, `first visible row is ${last}`);
   await isRight(tab);
-  // The last turn of the wheel has come to rest when the runways are in order.
-  const held = await restingRow(tab);
+  await rests(tab);
+  const held = await middleRow(tab);
   const top = await topOf(tab, held);
   const other = await browser.open(relay, 'eve', '#long');
   await write(other, 'a new one at the end');
@@ -135,16 +163,10 @@ test('scrolling up loads older rows, and a message elsewhere does not move the r
   await close(tab, other);
 });
 
-/** The text of a row in the middle of what is seen, once it does not move any more. */
-async function restingRow(tab) {
-  const id = await tab.evaluate(async () => {
+/** The text of a row in the middle of what is seen. */
+async function middleRow(tab) {
+  const id = await tab.evaluate(() => {
     const box = document.querySelector('[role=list]');
-    let frames = 0;
-    for (let last = NaN; frames < 10; frames++) {
-      if (box.scrollTop !== last) frames = 0;
-      last = box.scrollTop;
-      await new Promise(requestAnimationFrame);
-    }
     const middle = box.getBoundingClientRect().top + box.clientHeight / 2;
     const rows = [...box.querySelectorAll('[data-message-id]')];
     return rows.find((row) => row.getBoundingClientRect().top > middle).dataset.messageId;

@@ -154,6 +154,18 @@ export async function standsAt(tab, from, to = from) {
   );
 }
 
+/** Resolves once nothing has moved the list for some frames. */
+export async function rests(tab) {
+  await tab.evaluate(async () => {
+    const box = document.querySelector('[role=list]');
+    for (let frames = 0, last = NaN; frames < 12; frames++) {
+      if (box.scrollTop !== last) frames = 0;
+      last = box.scrollTop;
+      await new Promise(requestAnimationFrame);
+    }
+  });
+}
+
 /** How far below the top of the page a row stands. */
 export const topOf = async (tab, text) => (await rowOf(tab, text).boundingBox()).y;
 

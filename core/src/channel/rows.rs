@@ -88,10 +88,7 @@ impl Channel {
         let range = resolve(query, self)?;
         let rows = self.timeline.rows(range);
         self.clock += 1;
-        let span = self.span_of(&rows);
-        let behind = self.touch(span.as_ref());
-        let missing = rows.needed.iter().filter_map(window_of);
-        let needed: Vec<_> = behind.into_iter().chain(missing).collect();
+        let needed = self.needed(&rows);
         let items = rows.items.iter().zip(rows.start..).map(|(row, index)| self.item(row, index));
         Ok(View {
             start: rows.start,
@@ -113,9 +110,7 @@ impl Channel {
         let range = resolve(query, self)?;
         let rows = self.timeline.rows(range);
         self.clock += 1;
-        let span = self.span_of(&rows);
-        let mut wanted = self.touch(span.as_ref());
-        wanted.extend(rows.needed.iter().filter_map(window_of));
+        let mut wanted = self.needed(&rows);
         wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
         Ok(wanted)
     }
@@ -135,6 +130,20 @@ impl Channel {
     #[must_use]
     pub fn time_of_row(&self, row: u64) -> Option<u64> {
         self.timeline.time_of_row(row)
+    }
+
+    /// The windows to load before rows are certain: those behind, then those not loaded.
+    fn needed(&mut self, rows: &Rows<Option<Window>>) -> Vec<Window> {
+        let span = self.span_of(rows);
+        let mut needed = self.touch(span.as_ref());
+        let behind = needed.len();
+        for window in rows.needed.iter().filter_map(window_of) {
+            // One that is behind lacks messages, which are a hole beside those it has.
+            if !needed.iter().take(behind).any(|known| *known == window) {
+                needed.push(window);
+            }
+        }
+        needed
     }
 
     /// Marks the loaded windows that overlap a span of time as used; gives those that are behind.

@@ -9,6 +9,7 @@
 mod documents;
 mod hostile;
 mod store;
+mod sync_behind;
 mod sync_client;
 mod sync_random;
 mod sync_relay;

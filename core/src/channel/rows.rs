@@ -5,7 +5,7 @@ use super::outbox::SendState;
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
-use crate::viewport::{Query, QueryError, Ranked, resolve};
+use crate::viewport::{At, Query, QueryError, Ranked, resolve};
 use crate::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -88,7 +88,7 @@ impl Channel {
         let range = resolve(query, self)?;
         let rows = self.timeline.rows(range);
         self.clock += 1;
-        let needed = self.needed(&rows);
+        let needed = self.needed(query.at, &rows);
         let items = rows.items.iter().zip(rows.start..).map(|(row, index)| self.item(row, index));
         Ok(View {
             start: rows.start,
@@ -110,7 +110,7 @@ impl Channel {
         let range = resolve(query, self)?;
         let rows = self.timeline.rows(range);
         self.clock += 1;
-        let mut wanted = self.needed(&rows);
+        let mut wanted = self.needed(query.at, &rows);
         wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
         Ok(wanted)
     }
@@ -132,14 +132,23 @@ impl Channel {
         self.timeline.time_of_row(row)
     }
 
-    /// The windows to load before rows are certain: those behind, then those not loaded.
-    fn needed(&mut self, rows: &Rows<Option<Window>>) -> Vec<Window> {
+    /// The windows to load before rows are certain: those behind, then those not loaded. An anchor
+    /// by id or time has its row by what stands before it, so windows that cover it count as well.
+    fn needed(&mut self, at: At, rows: &Rows<Option<Window>>) -> Vec<Window> {
+        let anchor_ms = match at {
+            At::Id(id) => Some(id.time_ms()),
+            At::Time(time_ms) => Some(time_ms),
+            At::Latest | At::Oldest | At::FirstUnread | At::Index(_) | At::Fraction(_) => None,
+        };
+        let anchor = anchor_ms.map(|time_ms| time_ms..=time_ms);
         let span = self.span_of(rows);
-        let mut needed = self.touch(span.as_ref());
-        let behind = needed.len();
-        for window in rows.needed.iter().filter_map(window_of) {
-            // One that is behind lacks messages, which are a hole beside those it has.
-            if !needed.iter().take(behind).any(|known| *known == window) {
+        let of_anchor = anchor.clone().map(|at| self.timeline.holes().overlapping(at));
+        let missing = rows.needed.iter().chain(of_anchor.iter().flatten()).filter_map(window_of);
+        let mut needed: Vec<Window> = Vec::new();
+        let behind = [span, anchor].into_iter().flatten().flat_map(|span| self.touch(&span));
+        for window in behind.collect::<Vec<_>>().into_iter().chain(missing) {
+            // One that is behind also has a hole, for the messages it lacks.
+            if !needed.contains(&window) {
                 needed.push(window);
             }
         }
@@ -147,8 +156,7 @@ impl Channel {
     }
 
     /// Marks the loaded windows that overlap a span of time as used; gives those that are behind.
-    fn touch(&mut self, span: Option<&RangeInclusive<u64>>) -> Vec<Window> {
-        let Some(span) = span else { return Vec::new() };
+    fn touch(&mut self, span: &RangeInclusive<u64>) -> Vec<Window> {
         let mut behind = Vec::new();
         for (window, loaded) in &mut self.windows {
             let Some(entry) = self.directory.get(*window) else { continue };

@@ -11,6 +11,7 @@ mod hostile;
 mod store;
 mod sync_behind;
 mod sync_client;
+mod sync_edges;
 mod sync_random;
 mod sync_relay;
 mod sync_world;

@@ -1,0 +1,26 @@
+//! The edges of a client's bounds: anchors, own messages, refusals.
+
+use crate::sync_world::{CHANNEL, T0, World, message_of};
+use backscroll_core::viewport::{At, Query};
+
+#[test]
+fn a_view_at_the_end_of_a_hole_is_not_exact_before_the_hole_is_loaded() {
+    let mut world = World::new(&["writer"]);
+    world.settle();
+    world.fill(0, 6_000);
+    let reader = world.join("reader", 64 << 20);
+    world.settle();
+    let first = *world.relay.directory(CHANNEL).iter().next().expect("a window").1;
+    let stored = world.stored();
+    let at = stored.iter().position(|(id, _)| id.time_ms() == first.last_ms).expect("it is there");
+    // What follows the first window is loaded, the window itself is not.
+    let next = stored[at + 1].0.time_ms();
+    world.look(reader, Query { at: At::Time(next), before: 0, after: 5 });
+    let small = world.join("other", 64 << 20);
+    world.settle();
+    for (peer, anchor) in [(reader, At::Time(first.last_ms)), (small, At::Id(stored[at].0))] {
+        let rows = world.look(peer, Query { at: anchor, before: 0, after: 5 });
+        assert_eq!(rows.start, at as u64, "{anchor:?}");
+        assert_eq!(rows.items.iter().map(message_of).collect::<Vec<_>>(), stored[at..at + 5]);
+    }
+}

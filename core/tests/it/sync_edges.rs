@@ -24,3 +24,21 @@ fn a_view_at_the_end_of_a_hole_is_not_exact_before_the_hole_is_loaded() {
         assert_eq!(rows.items.iter().map(message_of).collect::<Vec<_>>(), stored[at..at + 5]);
     }
 }
+
+#[test]
+fn a_view_of_a_time_stays_at_its_message() {
+    let mut world = World::new(&["writer"]);
+    world.settle();
+    world.fill(0, 100);
+    let reader = world.join("reader", 64 << 20);
+    world.settle();
+    let time_ms = T0 - 50_500;
+    let before = world.look(reader, Query { at: At::Time(time_ms), before: 5, after: 5 });
+    assert_eq!(before.start, 45);
+    world.send_at(0, "between", Some(time_ms + 200));
+    world.settle();
+    let view = world.peers[reader].view;
+    let after = world.peers[reader].client.view(view).expect("a view");
+    assert_eq!(after.start, 46);
+    assert_eq!(message_of(&after.items[5]), message_of(&before.items[5]));
+}

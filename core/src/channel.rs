@@ -155,7 +155,7 @@ impl Channel {
     }
 
     fn see(&mut self, last: MessageId) {
-        if self.seen_to.is_some_and(|seen| seen < last) {
+        if self.seen_to.is_none_or(|seen| seen < last) {
             self.seen_to = Some(last);
             self.changed.read = true;
         }

@@ -119,6 +119,7 @@ impl Channel {
     /// # Complexity
     /// O(entries of the directory given); without resume O(everything loaded).
     pub fn opened(&mut self, opened: Opened, now_ms: u64) {
+        let is_first = self.head.is_none();
         let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
         self.fetching.clear();
         self.damaged.clear();
@@ -128,9 +129,11 @@ impl Channel {
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }
-        if self.seen_to.is_none() {
+        if is_first {
+            // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
-            self.seen_to = Some(MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX));
+            let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
+            self.seen_to = self.seen_to.max(Some(newest));
         }
         self.flush();
         if opened.resumed {

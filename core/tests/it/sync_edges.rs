@@ -42,3 +42,26 @@ fn a_view_of_a_time_stays_at_its_message() {
     assert_eq!(after.start, 46);
     assert_eq!(message_of(&after.items[5]), message_of(&before.items[5]));
 }
+
+fn unread(world: &World, peer: usize) -> u64 {
+    world.peers[peer].client.channel(CHANNEL).expect("it is open").unread()
+}
+
+#[test]
+fn what_was_written_before_the_channel_was_first_opened_is_not_unread() {
+    let mut world = World::new(&["ada", "bob"]);
+    world.set_online(0, false);
+    world.settle();
+    world.advance(1_000);
+    world.send(1, "bob's");
+    world.settle();
+    world.advance(1_000);
+    world.send(0, "written offline");
+    world.set_online(0, true);
+    world.settle();
+    assert_eq!(unread(&world, 0), 0);
+    world.send(1, "news");
+    world.advance(1_000);
+    world.settle();
+    assert_eq!(unread(&world, 0), 1);
+}

@@ -1,7 +1,7 @@
 //! The rows a reader sees: messages, and placeholders for what is not loaded.
 
 use super::Channel;
-use super::outbox::SendState;
+use super::outbox::{SendState, Stage};
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
@@ -190,7 +190,11 @@ impl Channel {
         let Some(window) = holder else {
             let own = own?;
             let (content, arrived_ms) = (own.content.clone(), own.written_ms);
-            return Some(MessageRow { send, ..MessageRow::plain(id, content, arrived_ms) });
+            let seq = match own.stage {
+                Stage::Relayed { seq } => seq,
+                Stage::Held { .. } | Stage::Written | Stage::Failed { .. } => None,
+            };
+            return Some(MessageRow { seq, send, ..MessageRow::plain(id, content, arrived_ms) });
         };
         let loaded = self.windows.get(&window)?;
         let fact = loaded.fact(id)?;

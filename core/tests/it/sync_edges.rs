@@ -65,3 +65,17 @@ fn what_was_written_before_the_channel_was_first_opened_is_not_unread() {
     world.settle();
     assert_eq!(unread(&world, 0), 1);
 }
+
+#[test]
+fn an_own_message_in_a_window_not_loaded_shows_its_seq() {
+    let mut world = World::new(&["writer"]);
+    world.settle();
+    world.fill(0, 5_000);
+    let reader = world.join("reader", 64 << 20);
+    world.settle();
+    let id = world.send_at(reader, "old", Some(T0 - 4_900_000));
+    world.settle();
+    let channel = world.peers[reader].client.channel(CHANNEL).expect("it is open");
+    assert_eq!(channel.loaded_len(), 1, "its window is not loaded");
+    assert_eq!(channel.get(id).and_then(|row| row.seq), Some(5_001));
+}

@@ -270,7 +270,8 @@ impl Client {
     /// Writes a message. When this returns it has its final id and is in the channel's rows.
     ///
     /// # Errors
-    /// The channel is not open here, or the content is out of its bounds.
+    /// The channel is not open here, the content is out of its bounds, or the time beyond what an id
+    /// can carry.
     pub fn send(
         &mut self,
         channel: &str,

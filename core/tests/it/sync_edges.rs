@@ -1,6 +1,7 @@
 //! The edges of a client's bounds: anchors, own messages, refusals.
 
 use crate::sync_world::{CHANNEL, T0, World, message_of};
+use backscroll_core::message::{Content, MessageId, TIME_MS_MAX};
 use backscroll_core::viewport::{At, Query};
 
 #[test]
@@ -78,4 +79,18 @@ fn an_own_message_in_a_window_not_loaded_shows_its_seq() {
     let channel = world.peers[reader].client.channel(CHANNEL).expect("it is open");
     assert_eq!(channel.loaded_len(), 1, "its window is not loaded");
     assert_eq!(channel.get(id).and_then(|row| row.seq), Some(5_001));
+}
+
+#[test]
+fn a_sent_time_that_no_id_can_carry_is_refused() {
+    let mut world = World::new(&["ada"]);
+    world.settle();
+    let now = world.now(0);
+    let mut send = |time_ms| {
+        let content = Content::text("ada", "x");
+        world.peers[0].client.send(CHANNEL, content, Some(time_ms), now).map(MessageId::time_ms)
+    };
+    assert!(matches!(send(TIME_MS_MAX), Ok(TIME_MS_MAX)));
+    let error = send(TIME_MS_MAX + 1).expect_err("it cannot be carried");
+    assert!(error.to_string().contains("time"), "{error}");
 }

@@ -80,7 +80,7 @@ impl Client {
         slot.replica.opened(opened, self.clock.relay_ms(now));
         slot.stage = SlotStage::Open;
         slot.hungry = true;
-        self.recovered();
+        self.useful(now);
         if first_time {
             self.expect_newest(channel, now);
         }

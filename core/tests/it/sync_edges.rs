@@ -1,8 +1,15 @@
 //! The edges of a client's bounds: anchors, own messages, refusals.
 
 use crate::sync_world::{CHANNEL, T0, World, message_of};
+use backscroll_core::change::ChangeHash;
+use backscroll_core::client::{Client, Now, Options};
+use backscroll_core::directory::Directory;
 use backscroll_core::message::{Content, MessageId, TIME_MS_MAX};
 use backscroll_core::viewport::{At, Query};
+use backscroll_core::wire::{
+    ClientFrame, Code, Cursor, Epoch, PROTOCOL_VERSION, RelayFrame, WireLimits, decode_client,
+    encode_relay,
+};
 
 #[test]
 fn a_view_at_the_end_of_a_hole_is_not_exact_before_the_hole_is_loaded() {
@@ -93,4 +100,84 @@ fn a_sent_time_that_no_id_can_carry_is_refused() {
     assert!(matches!(send(TIME_MS_MAX), Ok(TIME_MS_MAX)));
     let error = send(TIME_MS_MAX + 1).expect_err("it cannot be carried");
     assert!(error.to_string().contains("time"), "{error}");
+}
+
+/// A client that is spoken to frame by frame.
+struct Talk {
+    client: Client,
+    now: Now,
+}
+
+impl Talk {
+    fn new(newest: u32) -> Self {
+        let options = Options { newest, ..Options::new("ada") };
+        let now = Now { wall_ms: T0, steady_ms: 0 };
+        let mut talk = Self { client: Client::new(options, [7; 32]).expect("a name"), now };
+        talk.client.open_channel(CHANNEL, now).expect("a name");
+        talk
+    }
+
+    fn hear(&mut self, frame: &RelayFrame) {
+        self.client.handle_bytes(&encode_relay(frame), self.now);
+    }
+
+    /// Connects when it is due; returns what is asked of the relay.
+    fn connect(&mut self) -> Vec<ClientFrame> {
+        self.now.steady_ms = self.client.poll_timeout(self.now).expect("it tries again");
+        self.client.handle_timeout(self.now);
+        self.client.handle_connected(None, self.now);
+        let limits = WireLimits {
+            frame_bytes: 1 << 20,
+            chunk_bytes: 1 << 18,
+            push_chunks: 7,
+            fetch_windows: 3,
+        };
+        self.hear(&RelayFrame::Welcome {
+            version: PROTOCOL_VERSION,
+            epoch: Epoch([1; 16]),
+            server_time_ms: T0,
+            limits,
+        });
+        let frames = std::iter::from_fn(|| self.client.poll_frame());
+        frames.map(|bytes| decode_client(&bytes).expect("a frame").expect("known")).collect()
+    }
+
+    fn opened(&mut self) {
+        self.hear(&RelayFrame::Opened {
+            channel: CHANNEL.to_owned(),
+            head: Cursor { epoch: Epoch([1; 16]), seq: 0, hash: ChangeHash([0; 32]) },
+            resumed: false,
+            directory: Directory::new().encode(),
+            total: 0,
+            late: Vec::new(),
+            late_complete: true,
+        });
+    }
+
+    fn refuse(&mut self, code: Code) {
+        let (text, channel) = (String::new(), Some(CHANNEL.to_owned()));
+        self.hear(&RelayFrame::Error { code, text, reference: None, channel });
+    }
+
+    fn delay_ms(&self) -> u64 {
+        self.client.poll_timeout(self.now).expect("it tries again") - self.now.steady_ms
+    }
+}
+
+#[test]
+fn a_relay_that_refuses_after_each_opening_is_asked_less_and_less() {
+    let mut talk = Talk::new(50);
+    let mut delays = Vec::new();
+    for _ in 0..16 {
+        talk.connect();
+        talk.opened();
+        talk.refuse(Code::RateLimited);
+        delays.push(talk.delay_ms());
+    }
+    assert!(delays.iter().any(|delay_ms| *delay_ms > 4_000), "{delays:?}");
+    talk.connect();
+    talk.opened();
+    talk.now.steady_ms += 10_000;
+    talk.client.handle_closed(None, talk.now);
+    assert!(talk.delay_ms() <= 1_000, "a connection that held begins anew");
 }

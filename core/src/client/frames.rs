@@ -178,6 +178,8 @@ impl Client {
         if slot.stage == SlotStage::Opening {
             // Refused, not lost: it is opened again after the next reconnect.
             slot.stage = SlotStage::Refused;
+            slot.refusal = Some(code.as_str().to_owned());
+            self.events.push_back(Event::Connection);
         }
     }
 }

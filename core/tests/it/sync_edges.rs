@@ -2,7 +2,7 @@
 
 use crate::sync_world::{CHANNEL, T0, World, message_of};
 use backscroll_core::change::ChangeHash;
-use backscroll_core::client::{Client, Now, Options};
+use backscroll_core::client::{Client, Event, Now, Options};
 use backscroll_core::directory::Directory;
 use backscroll_core::message::{Content, MessageId, TIME_MS_MAX};
 use backscroll_core::viewport::{At, Query};
@@ -180,4 +180,30 @@ fn a_relay_that_refuses_after_each_opening_is_asked_less_and_less() {
     talk.now.steady_ms += 10_000;
     talk.client.handle_closed(None, talk.now);
     assert!(talk.delay_ms() <= 1_000, "a connection that held begins anew");
+}
+
+#[test]
+fn no_more_newest_messages_are_asked_for_than_a_relay_gives() {
+    let asked = Talk::new(u32::MAX).connect();
+    let open = asked.iter().find_map(|frame| match frame {
+        ClientFrame::Open { newest, .. } => Some(*newest),
+        _ => None,
+    });
+    assert_eq!(open, Some(5_000));
+}
+
+#[test]
+fn a_refused_channel_is_told_apart_from_one_that_is_up_to_date() {
+    let mut talk = Talk::new(50);
+    talk.connect();
+    assert_eq!(talk.client.refusal(CHANNEL), None);
+    while talk.client.poll_event().is_some() {}
+    talk.refuse(Code::Forbidden);
+    assert_eq!(talk.client.refusal(CHANNEL), Some("forbidden"));
+    let events: Vec<_> = std::iter::from_fn(|| talk.client.poll_event()).collect();
+    assert!(events.contains(&Event::Connection), "{events:?}");
+    talk.client.handle_closed(None, talk.now);
+    talk.connect();
+    talk.opened();
+    assert_eq!(talk.client.refusal(CHANNEL), None, "it is asked again on the next connection");
 }

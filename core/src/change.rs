@@ -136,6 +136,7 @@ impl ChangeView {
     ) -> Result<(Self, automerge::Change), ChangeError> {
         let header = container::Header::read(chunk)?;
         let ops = columns::read_ops(&header)?;
+        body::check_distinct(&ops)?;
         let encoded = encode(&header.parts(), ops.iter().map(columns::Op::to_automerge).collect());
         if encoded.raw_bytes() != chunk {
             return Err(difference(chunk, encoded.raw_bytes()));

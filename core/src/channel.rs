@@ -10,8 +10,9 @@
 //! counts in its window, less the own messages that are shown and counted there as well.
 //!
 //! **Currency.** A loaded window that lacks something the directory counts (after a resume) is
-//! *behind*: it is fetched again from where it stands. While a fetch is out the window's changes are
-//! kept, and those above the answer's seq applied to it.
+//! *behind*: a hole beside its messages stands for those it lacks, live changes are only counted,
+//! and it is fetched again from where it stands. While a fetch is out the window's changes are kept,
+//! and those above the answer's seq applied to it.
 
 mod fetches;
 mod loaded;
@@ -154,7 +155,7 @@ impl Channel {
     }
 
     fn see(&mut self, last: MessageId) {
-        if self.seen_to.is_some_and(|seen| seen < last) {
+        if self.seen_to.is_none_or(|seen| seen < last) {
             self.seen_to = Some(last);
             self.changed.read = true;
         }
@@ -260,11 +261,8 @@ impl Channel {
         debug_assert!(left.is_ok(), "a loaded window has ascending ids");
     }
 
-    /// Sets the hole of a window that is not loaded to what the directory says of it.
+    /// Sets the hole of a window to what the directory counts in it and is not loaded.
     fn refresh_hole(&mut self, window: Window) {
-        if self.windows.contains_key(&window) {
-            return;
-        }
         match self.hole_of(window) {
             Some(hole) => {
                 let set = self.timeline.set_hole(hole);
@@ -278,10 +276,16 @@ impl Channel {
 
     fn hole_of(&self, window: Window) -> Option<Hole> {
         let entry = self.directory.get(window)?;
+        let there = match self.windows.get(&window) {
+            // What waits for the next batch is there as well, and in no fact yet.
+            Some(loaded) if loaded.has_messages_of(entry) => return None,
+            Some(loaded) => loaded.len(),
+            None => 0,
+        };
         let counted = |own: &outbox::Own| matches!(own.stage, Stage::Relayed { seq: Some(seq) } if seq <= entry.message_doc.last_seq);
         let shown = |id: MessageId| self.timeline.get(id.as_u128()) == Some(None);
         let own = self.outbox.in_window(window).filter(|(id, own)| counted(own) && shown(*id));
-        let count = entry.messages.saturating_sub(own.count() as u64);
+        let count = entry.messages.saturating_sub(own.count() as u64 + there);
         Some(Hole {
             level: window.level(),
             start_ms: window.start_ms(),
@@ -313,8 +317,9 @@ impl Channel {
         self.timeline.check_invariants()?;
         self.outbox.check_invariants()?;
         for (window, loaded) in &self.windows {
-            if self.timeline.holes().get(key_of(*window)).is_some() {
-                return Err(format!("window {window} is loaded and a hole"));
+            let current = self.directory.get(*window).is_some_and(|entry| loaded.is_current(entry));
+            if loaded.has_waiting() && !current {
+                return Err(format!("window {window} is behind and takes live changes"));
             }
             if loaded.has_waiting() != self.waiting.contains(window) {
                 return Err(format!("window {window} has changes waiting, unnoticed"));
@@ -329,7 +334,7 @@ impl Channel {
         for (window, _) in self.directory.iter() {
             let hole = self.timeline.holes().get(key_of(window)).map(|hole| hole.count);
             let expected = self.hole_of(window).map(|hole| hole.count).filter(|count| *count > 0);
-            if !self.windows.contains_key(&window) && hole.filter(|count| *count > 0) != expected {
+            if hole.filter(|count| *count > 0) != expected {
                 return Err(format!("the hole {window} counts {hole:?}, not {expected:?}"));
             }
         }

@@ -30,6 +30,7 @@ pub use views::{Edge, Follow, ViewId};
 
 use crate::channel::{Channel, Problem, WritingTime};
 use crate::entropy::Entropy;
+use crate::limits::ROWS_MAX;
 use crate::message::{BodyError, Content, ContentError, MessageId, check_channel, check_user};
 use crate::wire::{ChannelInfo, ClientFrame, encode_client};
 use clock::RelayClock;
@@ -44,7 +45,8 @@ pub use crate::channel::Changed;
 pub struct Options {
     /// The user's name, 1-255 bytes; a credential may prescribe it.
     pub user: String,
-    /// How many newest messages to ask for with the first `open` of a channel.
+    /// How many newest messages to ask for with the first `open` of a channel; more than
+    /// [`ROWS_MAX`] counts as that.
     pub newest: u32,
     /// Loaded windows are dropped, least recently viewed first, beyond this estimate of their
     /// memory, in bytes.
@@ -69,7 +71,8 @@ pub enum Event {
         /// A stable word for the reason.
         code: &'static str,
     },
-    /// The state of the connection or the number of waiting messages changed.
+    /// The state of the connection or the number of waiting messages changed, or the relay refused to
+    /// open a channel.
     Connection,
     /// The relay's list of channels came.
     Channels,
@@ -124,6 +127,8 @@ struct Slot {
     stage: SlotStage,
     /// Views may want windows that were not asked for.
     hungry: bool,
+    /// The code of the relay's refusal, at the stage of that name.
+    refusal: Option<String>,
     /// When windows that come with `opened` are asked for one by one, in steady ms.
     expecting_until_ms: Option<u64>,
 }
@@ -165,8 +170,10 @@ impl Client {
     ///
     /// # Errors
     /// The user's name is empty or too long.
-    pub fn new(options: Options, seed: [u8; 32]) -> Result<Self, ContentError> {
+    pub fn new(mut options: Options, seed: [u8; 32]) -> Result<Self, ContentError> {
         check_user(&options.user)?;
+        // A relay refuses an `open` that asks for more.
+        options.newest = options.newest.min(u32::try_from(ROWS_MAX).unwrap_or(u32::MAX));
         Ok(Self {
             options,
             entropy: Entropy::new(seed),
@@ -208,7 +215,15 @@ impl Client {
         &self.channels
     }
 
-    /// How the connection stands.
+    /// The relay's stable code if it refused to open a channel on this connection: nothing comes for
+    /// it until the next one. [`Event::Connection`] tells of it.
+    #[must_use]
+    pub fn refusal(&self, channel: &str) -> Option<&str> {
+        let slot = self.slots.get(channel).filter(|slot| slot.stage == SlotStage::Refused)?;
+        slot.refusal.as_deref()
+    }
+
+    /// How the connection stands; of refused channels [`Client::refusal`] tells.
     #[must_use]
     pub fn state(&self) -> ConnectionState {
         let synced = self.slots.values().all(|slot| {
@@ -270,7 +285,8 @@ impl Client {
     /// Writes a message. When this returns it has its final id and is in the channel's rows.
     ///
     /// # Errors
-    /// The channel is not open here, or the content is out of its bounds.
+    /// The channel is not open here, the content is out of its bounds, or the time beyond what an id
+    /// can carry.
     pub fn send(
         &mut self,
         channel: &str,

@@ -7,6 +7,7 @@
 use crate::change::ChangeHash;
 use crate::limits::{DIRECTORY_ENTRIES_MAX, SEQ_MAX};
 use crate::message::TIME_MS_MAX;
+use crate::segment::digest_of;
 use crate::varint::{self, Reader};
 use crate::window::{FAN_BITS, Fill, LEVEL_LAST, TOP_BITS, Window, WindowError};
 use std::collections::BTreeMap;
@@ -25,16 +26,7 @@ impl DocMark {
     /// Takes in a change whose last op has the seq `last_seq`.
     pub fn record(&mut self, last_seq: u64, hash: &ChangeHash) {
         self.last_seq = self.last_seq.max(last_seq);
-        self.digest = self.digest.wrapping_add(digest_of(hash));
-    }
-}
-
-/// What one change adds to a digest.
-#[must_use]
-pub const fn digest_of(hash: &ChangeHash) -> u64 {
-    match hash.0.first_chunk() {
-        Some(first) => u64::from_be_bytes(*first),
-        None => 0,
+        self.digest = self.digest.wrapping_add(digest_of(*hash));
     }
 }
 

@@ -89,9 +89,6 @@ pub const MAKER_AHEAD_MS_MAX: u64 = 60_000;
 /// Largest ephemeral payload, in bytes: presence and typing are small.
 pub const EPHEMERAL_BYTES_MAX: usize = 4_096;
 
-/// Longest client reference of a push, in bytes.
-pub const REF_BYTES_MAX: usize = 64;
-
 /// Longest credential in a `hello`, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
 

@@ -13,6 +13,7 @@ mod holes;
 
 use std::ops::Range;
 
+use crate::message::TIME_MS_MAX;
 use thiserror::Error;
 
 pub use blocks::{BLOCK_LEN, Blocks, UnsortedRun};
@@ -21,8 +22,6 @@ pub use holes::{Hole, HoleError, HoleKey, Holes, LEVELS};
 
 /// Where the millisecond of an id begins: 48 bits of time stand before 80 others.
 const TIME_SHIFT: u32 = 80;
-/// The last millisecond an id can carry.
-const TIME_MAX_MS: u64 = (1 << 48) - 1;
 
 /// Why a window was not loaded or unloaded. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -128,7 +127,7 @@ impl<V: Copy> Timeline<V> {
     /// no id can carry stands after all.
     #[must_use]
     pub fn rank_of_time(&self, ms: u64) -> u64 {
-        if ms > TIME_MAX_MS { self.total() } else { self.rank(first_id(ms)) }
+        if ms > TIME_MS_MAX { self.total() } else { self.rank(first_id(ms)) }
     }
 
     /// The row of a number, None beyond the last.
@@ -283,7 +282,7 @@ impl<V: Copy> Timeline<V> {
         }
         let previous = loaded_before.checked_sub(1).and_then(|index| self.loaded.select(index));
         let mut low = previous.map_or(0, |(id, _)| time_ms(id));
-        let mut high = next.map_or(TIME_MAX_MS, time_ms);
+        let mut high = next.map_or(TIME_MS_MAX, time_ms);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             if loaded_before + self.holes.holes_below(first_id(middle)) <= rank {
@@ -298,7 +297,7 @@ impl<V: Copy> Timeline<V> {
 
 /// The sent time in an id.
 fn time_ms(id: u128) -> u64 {
-    u64::try_from(id >> TIME_SHIFT).unwrap_or(TIME_MAX_MS)
+    u64::try_from(id >> TIME_SHIFT).unwrap_or(TIME_MS_MAX)
 }
 
 /// The smallest id of a millisecond.

@@ -1,8 +1,11 @@
-//! Frames made to make a reader allocate: it takes at most four times their length, and a constant.
+//! Frames and chunks made to make a reader allocate: it takes at most four times their length, and a
+//! constant.
 //!
 //! A binary of its own: it counts what this process allocates.
 #![allow(unsafe_code)] // An allocator cannot be written without.
 
+use backscroll_core::change::{ChangeView, DocKind};
+use backscroll_core::window::Window;
 use backscroll_core::wire::{decode_client, decode_relay};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -67,6 +70,33 @@ fn segment_of_tails(chunk: usize) -> Vec<u8> {
     [head, array(count.min(60_000)), items].concat()
 }
 
+/// A chunk of 1,024 ops whose keys are one run of a key that fills the chunk.
+fn chunk_of_one_key() -> Vec<u8> {
+    const RUN: [u8; 2] = [0x80, 0x08]; // 1,024
+    const KEY_LEN: usize = 260_000;
+    let leb = |number: usize| {
+        let bytes = [number & 0x7f | 0x80, number >> 7 & 0x7f | 0x80, number >> 14];
+        bytes.map(|byte| u8::try_from(byte).expect("encodes"))
+    };
+    let key = [&RUN[..], &leb(KEY_LEN), &b"k".repeat(KEY_LEN)].concat();
+    let run_of = |value: u8| [&RUN[..], &[value]].concat();
+    // Keys, insert (false), action (set), value (true), replaced ops (none).
+    let columns = [
+        (0x15, key),
+        (0x34, RUN.to_vec()),
+        (0x42, run_of(1)),
+        (0x56, run_of(2)),
+        (0x70, run_of(0)),
+    ];
+    let mut content = [&[0, 16][..], &[7; 16], &[1, 1, 0, 0, 0, 5]].concat();
+    for (spec, column) in &columns {
+        content.push(*spec);
+        content.extend(leb(column.len()));
+    }
+    content.extend(columns.into_iter().flat_map(|(_, column)| column));
+    [&[0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1][..], &leb(content.len()), &content].concat()
+}
+
 // The only test of this binary: what runs beside it would be counted too.
 #[test]
 fn hostile_frames_reserve_no_more_than_four_times_their_length() {
@@ -90,6 +120,13 @@ fn hostile_frames_reserve_no_more_than_four_times_their_length() {
         ("empty tails", segment_of_tails(0)),
         ("a long name", filled(&[0x82, 7, 0xa1, 0, 0x7a, 0, 0x0f, 0xff, 0xf7], b"x")),
     ];
+    let chunk = chunk_of_one_key();
+    let read_change =
+        |bytes: &[u8]| ChangeView::read(bytes, Window::covering(0, 0), DocKind::Annotations);
+    let error = read_change(&chunk).expect_err("no change has a key twice").to_string();
+    assert_eq!(error, "a key that comes twice has no place in this document");
+    let used = peak(read_change, &chunk);
+    assert!(used <= 4 * chunk.len() + CONSTANT, "{used} bytes for a chunk of {}", chunk.len());
     let mut read = 0;
     for (name, frame) in &frames {
         let peak = peak(decode_client, frame).max(peak(decode_relay, frame));

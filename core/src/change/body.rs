@@ -41,13 +41,13 @@ pub struct AnnotationOp {
     pub preds: Vec<(u64, ActorId16)>,
 }
 
+/// Reads the ops, which have distinct keys.
 pub(super) fn read(
     ops: &[Op<'_>],
     start_op: u64,
     window: Window,
     doc: DocKind,
 ) -> Result<ChangeBody, ChangeError> {
-    check_distinct(ops)?;
     match doc {
         DocKind::Messages => {
             let messages = ops.iter().map(|op| read_message(op, window)).collect::<Result<_, _>>();
@@ -61,7 +61,8 @@ pub(super) fn read(
     }
 }
 
-fn check_distinct(ops: &[Op<'_>]) -> Result<(), ChangeError> {
+/// Checks that no key comes twice.
+pub(super) fn check_distinct(ops: &[Op<'_>]) -> Result<(), ChangeError> {
     let mut keys: Vec<_> = ops.iter().map(|op| op.key).collect();
     keys.sort_unstable();
     if keys.is_sorted_by(|a, b| a < b) {

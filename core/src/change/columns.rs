@@ -116,6 +116,10 @@ pub(super) fn read_ops<'a>(header: &Header<'a>) -> Result<Vec<Op<'a>>, ChangeErr
     let mut ops = Vec::with_capacity(len);
     for _ in 0..len {
         let key = keys.row()?;
+        if keys.is_repeated() {
+            // Refused before its copies are made: a run of a long key stands for far more bytes.
+            return Err(ChangeError::Shape("a key that comes twice"));
+        }
         let value = read_value(metas.row()?, &mut values)?;
         ops.push(Op { key, value, preds: preds.row()? });
     }
@@ -251,6 +255,11 @@ impl<'a, T: Copy> Runs<'a, T> {
 
     const fn is_done(&self) -> bool {
         self.left == 0 && self.bytes.is_empty()
+    }
+
+    /// Whether the value of the row before comes again.
+    const fn is_repeated(&self) -> bool {
+        self.run.is_some() && self.left > 0
     }
 
     fn row(&mut self) -> Result<T, ChangeError> {

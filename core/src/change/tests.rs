@@ -229,7 +229,8 @@ fn columns_of_no_use_here_are_refused() {
         refusal(&columns(&[(0x15, key), (0x34, &[1]), (0x42, set), (0x56, meta), (0x57, value)]))
     };
     assert!(one(&[0, 1], &[0x7f, 7], &[]).contains("a column has empty rows"));
-    assert!(one(&[2, 1, b'a'], &[0x7f, 7], &[]).contains("fewer rows"), "no pred column");
+    assert!(one(&[2, 1, b'a'], &[0x7f, 7], &[]).contains("a key that comes twice"));
+    assert!(one(&[0x7f, 1, b'a'], &[0x7f, 7], &[]).contains("fewer rows"), "no pred column");
     assert!(one(&[0x7f, 9, b'a'], &[0x7f, 7], &[]).contains("cut short"));
     assert!(one(&[0x7f, 1, 0xff], &[0x7f, 7], &[]).contains("not UTF-8"));
     assert!(one(&[0x7f, 1, b'a'], &[0x7f, 0x27], &[1]).contains("cut short"));

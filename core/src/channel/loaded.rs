@@ -133,6 +133,16 @@ impl Loaded {
         (self.message_mark.last_seq, self.annotation_mark.last_seq)
     }
 
+    /// Whether it has every message that the directory counts.
+    pub(crate) fn has_messages_of(&self, entry: &Entry) -> bool {
+        self.generation == entry.generation && self.message_mark == entry.message_doc
+    }
+
+    /// Messages applied.
+    pub(crate) fn len(&self) -> u64 {
+        self.facts.len() as u64
+    }
+
     /// Whether it has everything that the directory says of it.
     pub(crate) fn is_current(&self, entry: &Entry) -> bool {
         self.generation == entry.generation

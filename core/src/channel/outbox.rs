@@ -6,7 +6,7 @@
 use crate::change::{ActorId16, ChangeHash, MessageAuthor};
 use crate::message::{Content, MessageId};
 use crate::window::{Fill, Window};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most bytes of chunks in one push: half a frame, so that one fits beside its header.
 const PUSH_BYTES_MAX: usize = 512 * 1_024;
@@ -117,7 +117,8 @@ pub(crate) struct Outbox {
     own: BTreeMap<MessageId, Own>,
     by_window: BTreeMap<Window, BTreeSet<MessageId>>,
     by_hash: BTreeMap<ChangeHash, MessageId>,
-    held: VecDeque<MessageId>,
+    /// Messages in no own-document, in id order.
+    held: BTreeSet<MessageId>,
     documents: BTreeMap<u64, OwnDocument>,
     /// The own-document that takes new messages of a window.
     current: BTreeMap<Window, u64>,
@@ -165,11 +166,11 @@ impl Outbox {
     pub(crate) fn hold(&mut self, id: MessageId, content: Content, written_ms: u64) {
         let stage = Stage::Held { not_before_ms: 0 };
         self.own.insert(id, Own { content, written_ms, window: None, stage });
-        self.held.push_back(id);
+        self.held.insert(id);
         self.pending += 1;
     }
 
-    /// Held messages that may be written at `now_ms`, in the order they were sent.
+    /// Held messages that may be written at `now_ms`, in id order.
     pub(crate) fn due(&self, now_ms: u64, ahead_ms: u64) -> Vec<MessageId> {
         let is_due = |id: &&MessageId| {
             let not_before = match self.own.get(id).map(|own| &own.stage) {
@@ -242,13 +243,13 @@ impl Outbox {
         let change = OwnChange { id, hash: authored.hash, chunk: authored.chunk, body_len };
         document.changes.push(change);
         self.busy.insert(number);
-        self.held.retain(|held| *held != id);
+        self.held.remove(&id);
         Ok(())
     }
 
     /// Marks a message as refused for good.
     pub(crate) fn fail(&mut self, id: MessageId, code: &str) {
-        self.held.retain(|held| *held != id);
+        self.held.remove(&id);
         self.set_stage(id, Stage::Failed { code: code.to_owned() });
     }
 
@@ -357,7 +358,7 @@ impl Outbox {
         }
         match code {
             "duplicate" => {
-                self.held.retain(|held| *held != refused);
+                self.held.remove(&refused);
                 self.leave_window(refused);
                 self.set_stage(refused, Stage::Relayed { seq: None });
                 Refused::Duplicate(refused)
@@ -449,9 +450,7 @@ impl Outbox {
     }
 
     fn hold_again(&mut self, id: MessageId, not_before_ms: u64) {
-        if !self.held.contains(&id) {
-            self.held.push_back(id);
-        }
+        self.held.insert(id);
         self.set_stage(id, Stage::Held { not_before_ms });
     }
 
@@ -514,4 +513,34 @@ impl Outbox {
 /// When a message may be pushed, by the relay's clock.
 fn due_ms(id: MessageId, ahead_ms: u64) -> u64 {
     id.time_ms().saturating_sub(ahead_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_thousand_held_messages_are_written_pushed_and_acknowledged() {
+        const COUNT: u64 = 100_000;
+        let mut outbox = Outbox::default();
+        for i in (0..COUNT).rev() {
+            outbox.hold(MessageId::from_parts(i * 1_000, 1), Content::text("ada", "x"), 0);
+        }
+        let due = outbox.due(u64::MAX, 0);
+        assert!(due.len() == 100_000 && due.is_sorted());
+        for id in due {
+            let window = Window::covering(4, id.time_ms());
+            let actor = || ActorId16(u128::from(window.start_ms()).to_be_bytes());
+            outbox.write(id, window, actor).expect("it is written");
+        }
+        assert!(outbox.held.is_empty() && outbox.next_due_ms(0).is_none());
+        let mut seq = 0;
+        while let Some(push) = outbox.next_push(seq, u64::MAX, 0, 256) {
+            let seqs: Vec<_> = (seq + 1..).take(push.chunks.len()).collect();
+            assert_eq!(outbox.acked(push.reference, &seqs).len(), seqs.len());
+            seq += seqs.len() as u64;
+        }
+        assert_eq!((seq, outbox.pending()), (COUNT, 0));
+        outbox.check_invariants().expect("they hold");
+    }
 }

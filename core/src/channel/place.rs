@@ -8,7 +8,7 @@ use super::Channel;
 use super::outbox::{Push, SendState};
 use crate::entropy::Entropy;
 use crate::limits::{MAKER_AHEAD_MS_MAX, WINDOW_MESSAGES_FULL, WINDOW_REFUSE};
-use crate::message::{BodyError, Content, MessageId};
+use crate::message::{BodyError, Content, MessageId, TIME_MS_MAX};
 use crate::window::{Fill, Knowledge, Window, home_of};
 
 /// Messages over which the rate of the others is taken: fewer make more dust in bursty chat
@@ -32,7 +32,7 @@ impl Channel {
     /// time that the application sets, for a message that was written earlier.
     ///
     /// # Errors
-    /// The content is out of its bounds.
+    /// The content is out of its bounds, or the time beyond what an id can carry.
     pub fn send(
         &mut self,
         content: Content,
@@ -41,6 +41,9 @@ impl Channel {
         entropy: &mut Entropy,
     ) -> Result<MessageId, BodyError> {
         content.to_body()?;
+        if let Some(time_ms) = sent_at_ms.filter(|time_ms| *time_ms > TIME_MS_MAX) {
+            return Err(BodyError::SentAt(time_ms));
+        }
         let id = match sent_at_ms {
             Some(time_ms) => self.ids.make_at(time_ms, entropy.tail()),
             None => self.ids.make(now.relay_ms, entropy.tail()),

@@ -119,6 +119,7 @@ impl Channel {
     /// # Complexity
     /// O(entries of the directory given); without resume O(everything loaded).
     pub fn opened(&mut self, opened: Opened, now_ms: u64) {
+        let is_first = self.head.is_none();
         let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
         self.fetching.clear();
         self.damaged.clear();
@@ -128,15 +129,15 @@ impl Channel {
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }
-        if self.seen_to.is_none() {
+        if is_first {
+            // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
-            self.seen_to = Some(MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX));
+            let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
+            self.seen_to = self.seen_to.max(Some(newest));
         }
+        self.flush();
         if opened.resumed {
-            self.directory.merge(&opened.directory);
-            for (window, _) in opened.directory.iter() {
-                self.refresh_hole(window);
-            }
+            self.take_entries(&opened.directory);
             for run in opened.late {
                 self.unseen.add_run(run);
                 self.changed.late = true;
@@ -144,7 +145,6 @@ impl Channel {
             self.changed.live = true;
             return;
         }
-        self.flush();
         self.directory = opened.directory;
         if new_epoch {
             self.windows.clear();
@@ -215,7 +215,10 @@ impl Channel {
         (head.seq, head.hash) = (last_seq, view.hash);
         let own = self.outbox.confirmed(&view.hash, arrival.seq).is_some();
         let facts = self.facts_of(&view, &arrival, own, now_ms);
-        let is_new = self.directory.get(arrival.window).is_none();
+        let known = self.directory.get(arrival.window);
+        let is_new = known.is_none();
+        let follows = self.windows.get(&arrival.window).zip(known);
+        let follows = is_new || follows.is_some_and(|(loaded, entry)| loaded.is_current(entry));
         if self.count(&view, &arrival, last_seq) {
             let Arrival { window, generation, doc, chunk, .. } = arrival;
             let arrived = Arrived { doc, last_seq, hash: view.hash, chunk, facts };
@@ -223,7 +226,7 @@ impl Channel {
                 // Nobody wrote to it before, so this replica has all of it.
                 self.windows.insert(window, Loaded::empty(window, generation));
             }
-            self.keep(window, arrived);
+            self.keep(window, arrived, follows);
         }
         Ok(())
     }
@@ -286,14 +289,14 @@ impl Channel {
         true
     }
 
-    /// Puts a counted change where its window can use it: kept, queued for the batch, or dropped.
-    fn keep(&mut self, window: Window, arrived: Arrived) {
+    /// Puts a counted change where its window can use it: kept, queued for the batch if it follows
+    /// what is loaded, or dropped.
+    fn keep(&mut self, window: Window, arrived: Arrived, follows: bool) {
         if let Some(kept) = self.fetching.get_mut(&window) {
             kept.push(arrived);
-        } else if let Some(loaded) = self.windows.get_mut(&window) {
+        } else if follows && let Some(loaded) = self.windows.get_mut(&window) {
             loaded.push(arrived);
             self.waiting.insert(window);
-            return;
         }
         self.refresh_hole(window);
     }
@@ -349,8 +352,9 @@ impl Channel {
         self.show(window);
         self.take_entry(window, entry);
         for arrived in kept.into_iter().filter(|arrived| arrived.last_seq > answer.as_of) {
-            self.keep(window, arrived);
+            self.keep(window, arrived, true);
         }
+        self.refresh_hole(window);
         self.changed.loaded = true;
         Ok(())
     }
@@ -364,6 +368,12 @@ impl Channel {
     /// Takes over entries that changed by an erasure: what is loaded of an older generation goes.
     pub fn replace_entries(&mut self, entries: &Directory) {
         self.flush();
+        self.take_entries(entries);
+        self.changed.edited = true;
+    }
+
+    /// Merges newer entries: windows of an older generation go, others that lack something are behind.
+    fn take_entries(&mut self, entries: &Directory) {
         self.directory.merge(entries);
         for (window, entry) in entries.iter() {
             let void = |loaded: &Loaded| loaded.generation < entry.generation;
@@ -372,7 +382,6 @@ impl Channel {
             }
             self.refresh_hole(window);
         }
-        self.changed.edited = true;
     }
 
     /// Puts a window's messages in the place of its hole.

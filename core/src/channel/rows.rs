@@ -1,11 +1,11 @@
 //! The rows a reader sees: messages, and placeholders for what is not loaded.
 
 use super::Channel;
-use super::outbox::SendState;
+use super::outbox::{SendState, Stage};
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
-use crate::viewport::{Query, QueryError, Ranked, resolve};
+use crate::viewport::{At, Query, QueryError, Ranked, resolve};
 use crate::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -88,10 +88,7 @@ impl Channel {
         let range = resolve(query, self)?;
         let rows = self.timeline.rows(range);
         self.clock += 1;
-        let span = self.span_of(&rows);
-        let behind = self.touch(span.as_ref());
-        let missing = rows.needed.iter().filter_map(window_of);
-        let needed: Vec<_> = behind.into_iter().chain(missing).collect();
+        let needed = self.needed(query.at, &rows);
         let items = rows.items.iter().zip(rows.start..).map(|(row, index)| self.item(row, index));
         Ok(View {
             start: rows.start,
@@ -113,9 +110,7 @@ impl Channel {
         let range = resolve(query, self)?;
         let rows = self.timeline.rows(range);
         self.clock += 1;
-        let span = self.span_of(&rows);
-        let mut wanted = self.touch(span.as_ref());
-        wanted.extend(rows.needed.iter().filter_map(window_of));
+        let mut wanted = self.needed(query.at, &rows);
         wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
         Ok(wanted)
     }
@@ -137,9 +132,31 @@ impl Channel {
         self.timeline.time_of_row(row)
     }
 
+    /// The windows to load before rows are certain: those behind, then those not loaded. An anchor
+    /// by id or time has its row by what stands before it, so windows that cover it count as well.
+    fn needed(&mut self, at: At, rows: &Rows<Option<Window>>) -> Vec<Window> {
+        let anchor_ms = match at {
+            At::Id(id) => Some(id.time_ms()),
+            At::Time(time_ms) => Some(time_ms),
+            At::Latest | At::Oldest | At::FirstUnread | At::Index(_) | At::Fraction(_) => None,
+        };
+        let anchor = anchor_ms.map(|time_ms| time_ms..=time_ms);
+        let span = self.span_of(rows);
+        let of_anchor = anchor.clone().map(|at| self.timeline.holes().overlapping(at));
+        let missing = rows.needed.iter().chain(of_anchor.iter().flatten()).filter_map(window_of);
+        let mut needed: Vec<Window> = Vec::new();
+        let behind = [span, anchor].into_iter().flatten().flat_map(|span| self.touch(&span));
+        for window in behind.collect::<Vec<_>>().into_iter().chain(missing) {
+            // One that is behind also has a hole, for the messages it lacks.
+            if !needed.contains(&window) {
+                needed.push(window);
+            }
+        }
+        needed
+    }
+
     /// Marks the loaded windows that overlap a span of time as used; gives those that are behind.
-    fn touch(&mut self, span: Option<&RangeInclusive<u64>>) -> Vec<Window> {
-        let Some(span) = span else { return Vec::new() };
+    fn touch(&mut self, span: &RangeInclusive<u64>) -> Vec<Window> {
         let mut behind = Vec::new();
         for (window, loaded) in &mut self.windows {
             let Some(entry) = self.directory.get(*window) else { continue };
@@ -173,7 +190,11 @@ impl Channel {
         let Some(window) = holder else {
             let own = own?;
             let (content, arrived_ms) = (own.content.clone(), own.written_ms);
-            return Some(MessageRow { send, ..MessageRow::plain(id, content, arrived_ms) });
+            let seq = match own.stage {
+                Stage::Relayed { seq } => seq,
+                Stage::Held { .. } | Stage::Written | Stage::Failed { .. } => None,
+            };
+            return Some(MessageRow { seq, send, ..MessageRow::plain(id, content, arrived_ms) });
         };
         let loaded = self.windows.get(&window)?;
         let fact = loaded.fact(id)?;

@@ -13,6 +13,10 @@ const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 16_000];
 /// The shortest delay, in ms: a relay that closes at once is not asked in a tight loop.
 const BACKOFF_MS_MIN: u64 = 50;
 
+/// How long a connection holds, from the first channel that is open, before the delays begin anew
+/// with its loss, in ms: a relay that refuses what comes next is not well.
+const USEFUL_MS: u64 = 5_000;
+
 /// How long a relay may take to say the next thing it owes, in ms.
 const ANSWER_MS_MAX: u64 = 30_000;
 
@@ -48,6 +52,8 @@ enum Phase {
 pub(super) struct Connection {
     phase: Phase,
     attempts: usize,
+    /// When the first channel of this connection was open.
+    opened_ms: Option<u64>,
     /// When the last thing was heard, or asked for while nothing else was owed.
     heard_ms: u64,
     pub(super) push_chunks_max: usize,
@@ -60,6 +66,7 @@ impl Connection {
         Self {
             phase: Phase::Waiting { until_ms: 0 },
             attempts: 0,
+            opened_ms: None,
             heard_ms: 0,
             push_chunks_max: PUSH_CHUNKS_MAX,
             fetch_windows_max: FETCH_WINDOWS_MAX,
@@ -83,6 +90,11 @@ impl Connection {
 
     pub(super) fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Something was achieved: the next loss begins with short delays.
+    pub(super) const fn did_well(&mut self) {
+        self.attempts = 0;
     }
 
     /// Notes that something is asked for.
@@ -190,6 +202,10 @@ impl Client {
         }
         self.pushes.clear();
         self.frames.clear();
+        let opened_ms = self.connection.opened_ms.take();
+        if opened_ms.is_some_and(|opened_ms| now.steady_ms.saturating_sub(opened_ms) >= USEFUL_MS) {
+            self.connection.did_well();
+        }
         let last = BACKOFF_MS.len() - 1;
         let longest = BACKOFF_MS.get(self.connection.attempts.min(last)).copied();
         let delay_ms =
@@ -212,9 +228,9 @@ impl Client {
         self.ask_channels();
     }
 
-    /// A channel is open: the relay is well, so the next loss begins with short delays.
-    pub(super) const fn recovered(&mut self) {
-        self.connection.attempts = 0;
+    /// A channel is open.
+    pub(super) fn useful(&mut self, now: Now) {
+        self.connection.opened_ms.get_or_insert(now.steady_ms);
     }
 
     /// Opens every channel that is not, from where its replica stands.

@@ -80,7 +80,7 @@ impl Client {
         slot.replica.opened(opened, self.clock.relay_ms(now));
         slot.stage = SlotStage::Open;
         slot.hungry = true;
-        self.recovered();
+        self.useful(now);
         if first_time {
             self.expect_newest(channel, now);
         }
@@ -178,6 +178,8 @@ impl Client {
         if slot.stage == SlotStage::Opening {
             // Refused, not lost: it is opened again after the next reconnect.
             slot.stage = SlotStage::Refused;
+            slot.refusal = Some(code.as_str().to_owned());
+            self.events.push_back(Event::Connection);
         }
     }
 }

@@ -38,6 +38,7 @@ impl Client {
 
     pub(super) fn acked(&mut self, reference: u64, seqs: &[u64]) {
         let Some(channel) = self.pushes.get(&reference) else { return };
+        self.connection.did_well();
         if let Some(slot) = self.slots.get_mut(channel) {
             slot.replica.acked(reference, seqs);
             if !slot.replica.is_pushing(reference) {

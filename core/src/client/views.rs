@@ -1,6 +1,6 @@
 //! Live views: a query that stays where its reader is while the channel grows around it.
 //!
-//! A view by index or fraction keeps its rows until they are exact, then holds on to the message it
+//! A view by index, fraction or time keeps its rows until they are exact, then holds on to the message it
 //! stands at, so that what comes in above does not move it.
 
 use super::{Client, CommandError, Now};
@@ -86,7 +86,7 @@ impl Client {
         let slot = self.slots.get_mut(&view.channel).ok_or_else(no_channel)?;
         let rows = slot.replica.view(&view.query)?;
         if rows.exact
-            && matches!(view.query.at, At::Index(_) | At::Fraction(_))
+            && matches!(view.query.at, At::Index(_) | At::Fraction(_) | At::Time(_))
             && let Some(id) = anchor_of(&view.query, &rows, &slot.replica)?
         {
             view.query.at = At::Id(id);

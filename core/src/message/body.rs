@@ -4,14 +4,14 @@
 //! `attachments` (an array of maps) and `data` (the application's JSON as CBOR). Readers take keys in
 //! any order, skip unknown ones and refuse one that comes twice.
 
-use super::{Attachment, Content, ContentError, MessageId};
+use super::{Attachment, Content, ContentError, MessageId, TIME_MS_MAX};
 use crate::limits::{ATTACHMENTS_MAX, BODY_BYTES_MAX, DATA_DEPTH_MAX};
 use minicbor::data::Type;
 use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder, decode, encode};
 use serde_json::{Map, Number, Value};
 
-/// Why bytes are no message body.
+/// Why bytes are no message body, or a message is not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
@@ -30,6 +30,9 @@ pub enum BodyError {
     /// A field is out of its bounds.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// The sent time, in ms since the Unix epoch, is beyond the last one that an id can carry.
+    #[error("the sent time {0} ms lies beyond {TIME_MS_MAX} ms")]
+    SentAt(u64),
 }
 
 type Encoded<E> = Result<(), encode::Error<E>>;

@@ -1,7 +1,8 @@
 //! Message ids: UUIDv7 (RFC 9562), their maker, and their form as a document key.
 
-use crate::limits::MAKER_AHEAD_MS_MAX;
+use crate::limits::{FUTURE_MS_MAX, MAKER_AHEAD_MS_MAX};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
@@ -171,21 +172,35 @@ impl<'de> Deserialize<'de> for MessageId {
 #[derive(Clone, Debug, Default)]
 pub struct IdMaker {
     made: Option<MessageId>,
-    seen: Option<MessageId>,
+    /// The greatest id seen of each second, of the last [`SEEN_SECONDS`] that had any: those out of
+    /// reach must not hide nearer ones.
+    seen: BTreeMap<u64, MessageId>,
     made_at: Option<MessageId>,
 }
+
+/// More than twice the seconds in which a relay takes ids of the future.
+const SEEN_SECONDS: usize = 256;
+const _: () = assert!(SEEN_SECONDS as u64 > 2 * FUTURE_MS_MAX / 1_000);
 
 impl IdMaker {
     /// A maker that has seen nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { made: None, seen: None, made_at: None }
+        Self { made: None, seen: BTreeMap::new(), made_at: None }
     }
 
     /// Takes note of an id of another maker: what is made next follows it, if its time is within
     /// a minute of this maker's clock.
+    ///
+    /// # Complexity
+    /// O(log of the seconds remembered), a bounded number.
     pub fn observe(&mut self, id: MessageId) {
-        self.seen = self.seen.max(Some(id));
+        let second = id.time_ms() / 1_000;
+        let greatest = self.seen.entry(second).or_insert(id);
+        *greatest = id.max(*greatest);
+        if self.seen.len() > SEEN_SECONDS {
+            self.seen.pop_first();
+        }
     }
 
     /// The next id. `now_ms` is the maker's clock, corrected by the relay's; `entropy` is random.
@@ -195,7 +210,8 @@ impl IdMaker {
     pub fn make(&mut self, now_ms: u64, entropy: u128) -> MessageId {
         let reach_ms = now_ms.saturating_add(MAKER_AHEAD_MS_MAX);
         let near = |id: &MessageId| id.time_ms() <= reach_ms;
-        let floor = self.made.filter(near).max(self.seen.filter(near));
+        let seen = self.seen.range(..=reach_ms / 1_000).rev().map(|(_, id)| *id).find(near);
+        let floor = self.made.filter(near).max(seen);
         let id = Self::following(floor, now_ms, entropy);
         self.made = Some(id);
         id
@@ -286,6 +302,18 @@ mod tests {
         maker.observe(MessageId::from_parts(NOW + 600_000, 9));
         assert_eq!(maker.make(NOW, 1).time_ms(), NOW + 30_000);
         assert_eq!(maker.make(NOW + 40_000, 1).time_ms(), NOW + 40_000);
+    }
+
+    #[test]
+    fn ids_out_of_reach_hide_no_nearer_ones() {
+        let mut maker = IdMaker::new();
+        maker.observe(MessageId::from_parts(NOW + 30_000, 9));
+        (0..1_000).for_each(|i| maker.observe(MessageId::from_parts(NOW + 61_000 + i * 59, 9)));
+        assert!(maker.make(NOW, 1) > MessageId::from_parts(NOW + 30_000, 9));
+        maker.observe(MessageId::from_parts(NOW + 40_000, 9));
+        assert_eq!(maker.make(NOW, 1).time_ms(), NOW + 40_000);
+        // What was out of reach is followed when it no longer is.
+        assert!(maker.make(NOW + 70_000, 1).time_ms() >= NOW + 129_000);
     }
 
     #[test]

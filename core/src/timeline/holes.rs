@@ -9,14 +9,11 @@ use std::ops::RangeInclusive;
 use thiserror::Error;
 
 use super::fenwick::Fenwick;
+use crate::message::TIME_MS_MAX;
+use crate::window::{LEVEL_LAST, Window, WindowError};
 
 /// Levels of the time trie: level 0 is the widest.
-pub const LEVELS: u8 = 12;
-/// A window of level 0 is 2^35 ms wide (398 days), each level divides its parent by 2^3.
-const TOP_WIDTH_LOG2: u32 = 35;
-const FAN_OUT_LOG2: u32 = 3;
-/// Ids carry 48 bits of Unix milliseconds in front of 80 others.
-const TIME_BITS: u32 = 48;
+pub const LEVELS: u8 = LEVEL_LAST + 1;
 
 /// Why a hole was refused. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -70,15 +67,12 @@ pub struct Hole {
 impl HoleKey {
     /// # Errors
     /// If the trie has no such window.
-    fn check(self) -> Result<(), HoleError> {
+    fn check(self) -> Result<Window, HoleError> {
         let Self { level, start_ms } = self;
-        if level >= LEVELS {
-            return Err(HoleError::Level(level));
-        }
-        if !start_ms.is_multiple_of(width_ms(level)) || start_ms >> TIME_BITS != 0 {
-            return Err(HoleError::Start { level, start_ms });
-        }
-        Ok(())
+        Window::new(level, start_ms).map_err(|error| match error {
+            WindowError::Level(level) => HoleError::Level(level),
+            WindowError::Start { .. } | WindowError::Text => HoleError::Start { level, start_ms },
+        })
     }
 }
 
@@ -92,12 +86,9 @@ impl Hole {
     /// # Errors
     /// If the trie has no such window or the messages, if any, do not fit it.
     pub(super) fn check(&self) -> Result<(), HoleError> {
-        self.key().check()?;
-        if self.count == 0 {
-            return Ok(());
-        }
-        let end_ms = self.start_ms + width_ms(self.level);
-        if self.start_ms <= self.min_ms && self.min_ms <= self.max_ms && self.max_ms < end_ms {
+        let window = self.key().check()?;
+        let fits = || window.contains(self.min_ms) && window.contains(self.max_ms);
+        if self.count == 0 || self.min_ms <= self.max_ms && fits() {
             Ok(())
         } else {
             Err(HoleError::Span { min_ms: self.min_ms, max_ms: self.max_ms })
@@ -131,7 +122,7 @@ impl Hole {
 struct Instant(u64);
 
 impl Instant {
-    const FRACTION_BITS: u32 = u64::BITS - TIME_BITS;
+    const FRACTION_BITS: u32 = TIME_MS_MAX.leading_zeros();
 
     fn of_id(id: u128) -> Self {
         Self(u64::try_from(id >> u64::BITS).unwrap_or(u64::MAX))
@@ -297,12 +288,6 @@ impl Level {
         self.counts.truncate(from);
         self.counts.extend(self.holes.iter().skip(from).map(|hole| hole.count));
     }
-}
-
-/// How wide a window of `level` is; levels the trie does not have are as wide as the last.
-const fn width_ms(level: u8) -> u64 {
-    let level = if level < LEVELS { level } else { LEVELS - 1 };
-    1 << (TOP_WIDTH_LOG2 - FAN_OUT_LOG2 * level as u32)
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@
 mod documents;
 mod hostile;
 mod store;
+mod sync_behind;
 mod sync_client;
+mod sync_edges;
 mod sync_random;
 mod sync_relay;
 mod sync_world;

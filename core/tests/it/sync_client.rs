@@ -204,7 +204,7 @@ fn a_message_follows_what_its_author_has_seen_even_on_a_slow_clock() {
 fn a_view_fetches_what_it_needs_once_and_jumps_anywhere() {
     let mut world = World::new(&["writer"]);
     world.settle();
-    fill(&mut world, 0, 6_000);
+    world.fill(0, 6_000);
     let windows = world.relay.directory(CHANNEL).len();
     assert!(windows >= 3, "{windows} windows");
     world.relay.compact();
@@ -233,7 +233,7 @@ fn a_view_fetches_what_it_needs_once_and_jumps_anywhere() {
 fn placeholders_stand_for_what_is_not_loaded_and_an_exact_view_holds_its_message() {
     let mut world = World::new(&["writer"]);
     world.settle();
-    fill(&mut world, 0, 5_000);
+    world.fill(0, 5_000);
     let reader = world.join("reader", 64 << 20);
     world.settle();
     let (view, now) = (world.peers[reader].view, world.now(reader));
@@ -279,7 +279,7 @@ fn late_messages_are_counted_until_they_are_in_view() {
 fn loaded_windows_stay_within_the_budget_and_come_back() {
     let mut world = World::new(&["writer"]);
     world.settle();
-    fill(&mut world, 0, 8_000);
+    world.fill(0, 8_000);
     world.relay.compact();
     let reader = world.join("reader", 3 << 20);
     world.settle();
@@ -331,17 +331,4 @@ fn a_terminal_close_code_is_not_tried_again() {
     let event = world.peers[0].client.poll_event();
     assert!(matches!(event, Some(Event::Error { ref code, .. }) if code == "unauthorized"));
     assert_eq!(world.peers[0].client.poll_timeout(now), None);
-}
-
-/// Has one client write `count` messages, a second apart, ending at the world's time.
-fn fill(world: &mut World, peer: usize, count: u64) {
-    world.checked = false;
-    for i in 0..count {
-        world.send_at(peer, &format!("message {i}"), Some(T0 - (count - i) * 1_000));
-        if i % 200 == 0 {
-            world.settle();
-        }
-    }
-    world.checked = true;
-    world.settle();
 }

@@ -103,6 +103,19 @@ impl World {
         id
     }
 
+    /// Has one client write `count` messages, a second apart, ending at the world's time.
+    pub(crate) fn fill(&mut self, peer: usize, count: u64) {
+        self.checked = false;
+        for i in 0..count {
+            self.send_at(peer, &format!("message {i}"), Some(T0 - (count - i) * 1_000));
+            if i % 200 == 0 {
+                self.settle();
+            }
+        }
+        self.checked = true;
+        self.settle();
+    }
+
     /// Takes what the client wants done.
     pub(crate) fn drain(&mut self, peer: usize) {
         while let Some(event) = self.peers[peer].client.poll_event() {

@@ -14,11 +14,6 @@ fn hole(start_ms: u64, min_ms: u64, max_ms: u64, count: u32) -> Hole {
 }
 
 #[test]
-fn widths_are_those_of_the_trie() {
-    assert_eq!((width_ms(0), width_ms(1), width_ms(11)), (1 << 35, 1 << 32, 4));
-}
-
-#[test]
 fn a_hole_counts_by_its_share_of_time() {
     let mut holes = Holes::new();
     assert_eq!(holes.set(hole(64, 70, 79, 10)), Ok(None));
@@ -90,8 +85,9 @@ proptest! {
     ) {
         let (mut holes, mut model) = (Holes::new(), std::collections::BTreeMap::new());
         for (level, at, a, b, count) in steps {
-            let width = width_ms(level);
-            let start_ms = at / width * width;
+            let window = Window::covering(level, at);
+            let start_ms = window.start_ms();
+            let width = window.end_ms() - start_ms;
             let (a, b) = (start_ms + a % width, start_ms + b % width);
             let hole = Hole { level, start_ms, min_ms: a.min(b), max_ms: a.max(b), count };
             let old = if count == 0 {

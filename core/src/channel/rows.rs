@@ -104,7 +104,8 @@ impl Channel {
         })
     }
 
-    /// The windows of a query that can be fetched now: needed, not asked for, and not damaged.
+    /// The windows of a query that can be fetched now: needed, not asked for, not damaged, and not in
+    /// the store.
     ///
     /// # Errors
     /// The query is out of bounds.
@@ -115,9 +116,21 @@ impl Channel {
         self.clock += 1;
         let span = self.span_of(&rows);
         let mut wanted = self.touch(span.as_ref());
-        wanted.extend(rows.needed.iter().filter_map(window_of));
+        let missing = rows.needed.iter().filter_map(window_of);
+        wanted.extend(missing.filter(|window| !self.kept.stored.contains(window)));
         wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
         Ok(wanted)
+    }
+
+    /// The windows of a query that the store has and are not loaded nor being read.
+    pub(crate) fn wanted_stored(&mut self, query: &Query) -> Vec<Window> {
+        if self.kept.stored.is_empty() {
+            return Vec::new();
+        }
+        let Ok(range) = resolve(query, self) else { return Vec::new() };
+        let needed = self.timeline.rows(range).needed;
+        let is_there = |w: &Window| self.kept.stored.contains(w) && !self.kept.looking.contains(w);
+        needed.iter().filter_map(window_of).filter(is_there).collect()
     }
 
     /// The messages of a range of rows, without their content: for tests and logs.

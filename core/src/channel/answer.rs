@@ -88,6 +88,14 @@ impl Channel {
                 self.timeline.replace(id, Some(window));
             }
         }
+        let waiting = self.outbox.waiting();
+        let found = waiting.filter_map(|id| Some((id, loaded.fact(id)?.seq, loaded.content(id)?)));
+        for (id, seq, content) in found.collect::<Vec<_>>() {
+            if self.outbox.get(id).is_some_and(|own| own.content == content) {
+                self.outbox.found(id, window, seq);
+                self.changed.sent = true;
+            }
+        }
         let newest = loaded.ids().last();
         if let Some(id) = newest {
             self.ids.observe(id);

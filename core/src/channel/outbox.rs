@@ -73,6 +73,8 @@ struct OwnChange {
     body_len: u64,
     /// Whether the store has it.
     is_stored: bool,
+    /// Whether the relay has the message by another change, so that it will refuse this one.
+    is_void: bool,
 }
 
 /// Changes on their way: `[first, first + count)` of their document.
@@ -296,8 +298,8 @@ impl Outbox {
         own.is_foreign = false;
         self.by_window.entry(window).or_default().insert(id);
         self.by_hash.insert(authored.hash, id);
-        let (hash, chunk, is_stored) = (authored.hash, authored.chunk, false);
-        document.changes.push(OwnChange { id, position, hash, chunk, body_len, is_stored });
+        let (hash, chunk) = (authored.hash, authored.chunk);
+        document.changes.push(OwnChange::new(id, position, hash, chunk, body_len));
         self.busy.insert(number);
         self.held.retain(|held| *held != id);
         self.mark(id);
@@ -332,8 +334,9 @@ impl Outbox {
 
     /// The next push, if some document has changes to push and none of its own on the way.
     ///
-    /// A change that was never pushed and is not due yet goes back to the held ones with all that
-    /// follow it in its document: they are written anew in time, in the window chosen already.
+    /// A change that was never pushed and is not due yet, or would be refused, goes back to the held
+    /// ones with all that follow it in its document: they are written anew in time, in the window
+    /// chosen already.
     pub(crate) fn next_push(
         &mut self,
         reference: u64,
@@ -352,18 +355,19 @@ impl Outbox {
             self.skip_relayed(number);
             let Some(document) = self.documents.get_mut(&number) else { continue };
             let first = document.acked;
-            let (mut count, mut bytes, mut is_early) = (0, 0, false);
+            let (mut count, mut bytes, mut ends) = (0, 0, false);
             for (at, change) in document.changes.iter().enumerate().skip(first) {
-                is_early = at >= document.sent && due_ms(change.id, ahead_ms) > now_ms;
+                let is_early = at >= document.sent && due_ms(change.id, ahead_ms) > now_ms;
+                ends = is_early || change.is_void;
                 bytes += change.chunk.len();
                 let fits = count < chunks_max && (count == 0 || bytes <= PUSH_BYTES_MAX);
-                if is_early || !fits || self.is_kept && !change.is_stored {
+                if ends || !fits || self.is_kept && !change.is_stored {
                     break;
                 }
                 count += 1;
             }
             if count == 0 {
-                if is_early {
+                if ends {
                     self.withdraw(number, first, 0);
                 }
                 continue;
@@ -382,7 +386,8 @@ impl Outbox {
         let Some(document) = self.documents.get_mut(&number) else { return };
         let rest = document.changes.iter().skip(document.acked);
         let relayed = rest.take_while(|change| {
-            matches!(self.own.get(&change.id).map(|own| &own.stage), Some(Stage::Relayed { .. }))
+            let stage = self.own.get(&change.id).map(|own| &own.stage);
+            !change.is_void && matches!(stage, Some(Stage::Relayed { .. }))
         });
         document.acked += relayed.count();
         self.settle(number);
@@ -435,6 +440,18 @@ impl Stage {
     /// Whether the relay is to get the message.
     const fn waits(&self) -> bool {
         matches!(self, Self::Held { .. } | Self::Written)
+    }
+}
+
+impl OwnChange {
+    const fn new(
+        id: MessageId,
+        position: u64,
+        hash: ChangeHash,
+        chunk: Vec<u8>,
+        body_len: u64,
+    ) -> Self {
+        Self { id, position, hash, chunk, body_len, is_stored: false, is_void: false }
     }
 }
 

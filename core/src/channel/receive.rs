@@ -226,6 +226,7 @@ impl Channel {
         (head.seq, head.hash) = (last_seq, view.hash);
         self.kept.moved();
         let own = self.outbox.confirmed(&view.hash, arrival.seq).is_some();
+        self.find_own(&view, &arrival);
         let facts = self.facts_of(&view, &arrival, own, now_ms);
         let before = self.directory.get(arrival.window).copied();
         let is_new = before.is_none();
@@ -246,6 +247,21 @@ impl Channel {
             self.keep(window, arrived, is_new || is_current);
         }
         Ok(())
+    }
+
+    /// A sibling wrote messages of this client as well, and was first.
+    fn find_own(&mut self, view: &ChangeView, arrival: &Arrival) {
+        let ChangeBody::Messages(ops) = &view.body else { return };
+        for (seq, id) in (arrival.seq..).zip(ids_of(view)) {
+            if !self.outbox.is_waiting(id) {
+                continue;
+            }
+            let content = ops.iter().find(|op| op.id == id).map(|op| &op.content);
+            if self.outbox.get(id).map(|own| &own.content) == content {
+                self.outbox.found(id, arrival.window, seq);
+                self.changed.sent = true;
+            }
+        }
     }
 
     /// What the relay and the clock say of the messages of a live change.

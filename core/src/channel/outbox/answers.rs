@@ -95,6 +95,32 @@ impl Outbox {
         Some(id)
     }
 
+    /// Whether a message is not known to be at the relay.
+    pub(crate) fn is_waiting(&self, id: MessageId) -> bool {
+        let stage = self.own.get(&id).map(|own| &own.stage);
+        stage.is_some_and(|stage| !matches!(stage, Stage::Relayed { .. }))
+    }
+
+    /// The relay has a message in this window by a change that is not this client's: a sibling wrote
+    /// it as well. What this client wrote would be refused, and is not pushed.
+    pub(crate) fn found(&mut self, id: MessageId, window: Window, seq: u64) {
+        let Some(own) = self.own.get(&id) else { return };
+        if let Some((number, position)) = own.place
+            && let Some(document) = self.documents.get_mut(&number)
+            && let Ok(at) = document.changes.binary_search_by_key(&position, |c| c.position)
+            && let Some(change) = document.changes.get_mut(at)
+        {
+            change.is_void = true;
+        }
+        self.held.retain(|held| *held != id);
+        self.leave_window(id);
+        self.by_window.entry(window).or_default().insert(id);
+        if let Some(own) = self.own.get_mut(&id) {
+            own.window = Some(window);
+        }
+        self.set_stage(id, Stage::Relayed { seq: Some(seq) });
+    }
+
     /// The connection is gone: the fate of what was on its way is unknown, it is pushed again.
     pub(crate) fn disconnected(&mut self) {
         for document in self.documents.values_mut() {
@@ -107,6 +133,9 @@ impl Outbox {
         for (number, document) in &mut self.documents {
             document.flight = None;
             document.acked = 0;
+            for change in &mut document.changes {
+                change.is_void = false;
+            }
             if !document.changes.is_empty() {
                 self.busy.insert(*number);
             }
@@ -153,7 +182,9 @@ impl Outbox {
             if let Some(own) = self.own.get_mut(&change.id) {
                 own.place = None;
             }
-            self.hold_again(change.id, not_before_ms);
+            if !change.is_void {
+                self.hold_again(change.id, not_before_ms);
+            }
         }
     }
 

@@ -207,8 +207,9 @@ impl Outbox {
         let (number, at) = self.restored_place(window, &change);
         let Some(document) = self.documents.get_mut(&number) else { return };
         let WrittenChange { hash, position, chunk, body_len, .. } = change;
-        let is_stored = true;
-        document.changes.insert(at, OwnChange { id, position, hash, chunk, body_len, is_stored });
+        let mut change = OwnChange::new(id, position, hash, chunk, body_len);
+        change.is_stored = true;
+        document.changes.insert(at, change);
         document.not_before_ms = document.not_before_ms.max(not_before_ms);
         document.acked = document.acked.min(at);
         // Whether it was pushed is not known, so it cannot be written anew.

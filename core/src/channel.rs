@@ -14,17 +14,22 @@
 //! and it is fetched again from where it stands. While a fetch is out the window's changes are kept,
 //! and those above the answer's seq applied to it.
 
+mod answer;
 mod fetches;
+mod kept;
 mod loaded;
 mod outbox;
 mod place;
 mod receive;
+mod restore;
 mod rows;
 mod unseen;
 
+pub(crate) use kept::Repush;
 pub use loaded::Problem;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
+pub(crate) use restore::Restored;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
 pub use rows::{Item, MessageRow, View};
 pub use unseen::{Unseen, UnseenRun};
@@ -34,6 +39,7 @@ use crate::message::{IdMaker, MessageId};
 use crate::timeline::{Hole, HoleKey, Row, Timeline};
 use crate::window::Window;
 use crate::wire::Cursor;
+use kept::Kept;
 use loaded::{Arrived, Loaded};
 use outbox::{Outbox, Stage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +98,8 @@ pub struct Channel {
     ids: IdMaker,
     /// When the connection was lost, by the relay's clock; None while it is there.
     complete_until_ms: Option<u64>,
+    /// What a store has of all this, and lacks.
+    kept: Kept,
     problems: Vec<Problem>,
     changed: Changed,
     /// Counts view queries, for the order of eviction.
@@ -146,18 +154,23 @@ impl Channel {
         self.see(last);
         if self.unseen.mark_seen(first, last) {
             self.changed.late = true;
+            self.kept.saw();
         }
     }
 
     /// Marks every late message as seen.
     pub fn mark_all_seen(&mut self) {
-        self.changed.late |= self.unseen.clear();
+        if self.unseen.clear() {
+            self.changed.late = true;
+            self.kept.saw();
+        }
     }
 
     fn see(&mut self, last: MessageId) {
         if self.seen_to.is_none_or(|seen| seen < last) {
             self.seen_to = Some(last);
             self.changed.read = true;
+            self.kept.saw();
         }
     }
 
@@ -254,6 +267,7 @@ impl Channel {
     fn unload(&mut self, window: Window) {
         let Some(loaded) = self.windows.remove(&window) else { return };
         self.waiting.remove(&window);
+        self.kept.unloaded(window);
         let ids: Vec<_> = loaded.ids().map(MessageId::as_u128).collect();
         // Own messages that the relay has leave with their window: the hole counts them.
         let hole = self.hole_of(window).unwrap_or_else(|| empty_hole(window));
@@ -316,6 +330,7 @@ impl Channel {
     pub fn check_invariants(&self) -> Result<(), String> {
         self.timeline.check_invariants()?;
         self.outbox.check_invariants()?;
+        self.check_kept()?;
         for (window, loaded) in &self.windows {
             let current = self.directory.get(*window).is_some_and(|entry| loaded.is_current(entry));
             if loaded.has_waiting() && !current {

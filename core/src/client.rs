@@ -6,7 +6,8 @@
 //! gives what the host has to do. The rest are getters.
 //!
 //! After each `handle_*` and each command the host calls [`Client::poll_event`] until it is None,
-//! then [`Client::poll_frame`] until it is None, then arranges to call [`Client::handle_timeout`] at
+//! then [`Client::poll_storage`], [`Client::poll_read`] and [`Client::poll_frame`] until each is None,
+//! then arranges to call [`Client::handle_timeout`] at
 //! [`Client::poll_timeout`]. Nothing is lost if it does so late.
 //!
 //! The conversation: `hello` is answered by `welcome`; then each channel is opened from its cursor,
@@ -15,6 +16,10 @@
 //! by `push`, one push per own-document at a time, and again after each reconnect until it is
 //! acknowledged or refused.
 //!
+//! With [`Options::storage`] what outlives the program comes out as batches of records
+//! ([`Client::poll_storage`]), and what a store has is asked for ([`Client::poll_read`]); see
+//! [`crate::storage`]. A message is pushed once its record is stored.
+//!
 //! Time comes as [`Now`], randomness as one seed: a run repeats with its inputs.
 
 mod clock;
@@ -22,20 +27,25 @@ mod connection;
 mod fetches;
 mod frames;
 mod pushes;
+mod reads;
+mod storage;
 mod views;
 
 pub use clock::Now;
 pub use connection::ConnectionState;
+pub use storage::StoredChannel;
 pub use views::{Edge, Follow, ViewId};
 
-use crate::channel::{Channel, Problem, WritingTime};
+use crate::channel::{Channel, Problem, Repush, WritingTime};
 use crate::entropy::Entropy;
 use crate::limits::ROWS_MAX;
 use crate::message::{BodyError, Content, ContentError, MessageId, check_channel, check_user};
 use crate::wire::{ChannelInfo, ClientFrame, encode_client};
 use clock::RelayClock;
 use connection::Connection;
+use reads::Loading;
 use std::collections::{BTreeMap, VecDeque};
+use storage::Storage;
 use views::LiveView;
 
 pub use crate::channel::Changed;
@@ -51,13 +61,16 @@ pub struct Options {
     /// Loaded windows are dropped, least recently viewed first, beyond this estimate of their
     /// memory, in bytes.
     pub segment_bytes_max: u64,
+    /// Whether the host has a store. Without one nothing is emitted for it, and nothing waits.
+    pub storage: bool,
 }
 
 impl Options {
-    /// The usual set-up: the newest 50 messages, 64 MB of loaded windows.
+    /// The usual set-up: the newest 50 messages, 64 MB of loaded windows, no store.
     #[must_use]
     pub fn new(user: &str) -> Self {
-        Self { user: user.to_owned(), newest: 50, segment_bytes_max: 64 << 20 }
+        let (newest, segment_bytes_max, storage) = (50, 64 << 20, false);
+        Self { user: user.to_owned(), newest, segment_bytes_max, storage }
     }
 }
 
@@ -97,6 +110,18 @@ pub enum Event {
         /// What went wrong.
         problem: Problem,
     },
+    /// The store failed: nothing is written to it any more, and messages do not wait for it.
+    StorageFailed {
+        /// What the host said of it.
+        text: String,
+    },
+    /// A record of the store cannot be read, or a read failed; the client goes on without it.
+    BadRecord {
+        /// The record's key, or the first key that was asked for.
+        key: Vec<u8>,
+        /// What went wrong, for a log.
+        text: String,
+    },
 }
 
 /// Why a command was refused.
@@ -131,6 +156,18 @@ struct Slot {
     refusal: Option<String>,
     /// When windows that come with `opened` are asked for one by one, in steady ms.
     expecting_until_ms: Option<u64>,
+    /// What of it comes from the store, before it is opened at the relay.
+    loading: Option<Loading>,
+    /// When what changed is to be written to the store, in steady ms.
+    write_at_ms: Option<u64>,
+    /// Whether the host opened it; others are open until their messages are sent.
+    is_wanted: bool,
+}
+
+impl Slot {
+    const fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,6 +196,7 @@ pub struct Client {
     channels: Vec<ChannelInfo>,
     /// Pages of the list that is coming.
     channels_coming: Vec<ChannelInfo>,
+    storage: Storage,
     frames: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     /// What `Event::Connection` told last.
@@ -174,7 +212,8 @@ impl Client {
         check_user(&options.user)?;
         // A relay refuses an `open` that asks for more.
         options.newest = options.newest.min(u32::try_from(ROWS_MAX).unwrap_or(u32::MAX));
-        Ok(Self {
+        let is_on = options.storage;
+        let mut client = Self {
             options,
             entropy: Entropy::new(seed),
             clock: RelayClock::default(),
@@ -186,10 +225,15 @@ impl Client {
             pushes: BTreeMap::new(),
             channels: Vec::new(),
             channels_coming: Vec::new(),
+            storage: Storage::new(is_on),
             frames: VecDeque::new(),
             events: VecDeque::new(),
             told: (ConnectionState::Offline, 0),
-        })
+        };
+        if is_on {
+            client.ask_start();
+        }
+        Ok(client)
     }
 
     /// The user's name.
@@ -251,27 +295,66 @@ impl Client {
     /// The name is empty or too long.
     pub fn open_channel(&mut self, name: &str, now: Now) -> Result<(), CommandError> {
         check_channel(name)?;
-        if !self.slots.contains_key(name) {
-            self.slots.insert(name.to_owned(), Slot::default());
-            self.open_all(now);
+        if self.open_slot(name, now) {
             self.settle(now);
+        }
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.is_wanted = true;
         }
         Ok(())
     }
 
-    /// Closes a channel, and its views, unless messages of it wait to be sent; whether it did.
-    pub fn close_channel(&mut self, name: &str, now: Now) -> bool {
-        let idle = self.slots.get(name).is_some_and(|slot| slot.replica.pending_len() == 0);
-        if idle {
-            self.views.retain(|_, view| view.channel != name);
-            let open = self.slots.remove(name).is_some_and(|slot| slot.stage != SlotStage::Closed);
-            if open && self.connection.is_ready() {
-                self.frames
-                    .push_back(encode_client(&ClientFrame::Close { channel: name.to_owned() }));
-            }
-            self.settle(now);
+    /// Makes a channel's slot, if there is none: filled from the store, then opened at the relay.
+    fn open_slot(&mut self, name: &str, now: Now) -> bool {
+        if self.slots.contains_key(name) {
+            return false;
         }
-        idle
+        self.slots.insert(name.to_owned(), Slot::default());
+        if self.storage.is_on {
+            self.ask_channel(name);
+        } else {
+            self.open_all(now);
+        }
+        true
+    }
+
+    /// Closes a channel, and its views, unless messages of it wait to be sent; whether it did. One
+    /// that is being read from the store is closed afterwards, when its unsent messages are sent.
+    pub fn close_channel(&mut self, name: &str, now: Now) -> bool {
+        let Some(slot) = self.slots.get_mut(name) else { return false };
+        if slot.replica.pending_len() > 0 {
+            return false;
+        }
+        self.views.retain(|_, view| view.channel != name);
+        if slot.is_loading() {
+            slot.is_wanted = false;
+            return false;
+        }
+        self.remove_slot(name, now);
+        self.settle(now);
+        true
+    }
+
+    fn remove_slot(&mut self, name: &str, now: Now) {
+        self.keep_loose(name, now);
+        let open = self.slots.remove(name).is_some_and(|slot| slot.stage != SlotStage::Closed);
+        if open && self.connection.is_ready() {
+            self.frames.push_back(encode_client(&ClientFrame::Close { channel: name.to_owned() }));
+        }
+    }
+
+    /// Closes channels that were opened for their unsent messages only, when these are sent.
+    fn close_unwanted(&mut self, now: Now) {
+        let done = |slot: &Slot| {
+            let sent = slot.replica.pending_len() == 0 && slot.replica.unsaved_len() == 0;
+            let settled = slot.stage == SlotStage::Open && slot.expecting_until_ms.is_none();
+            let repushed = matches!(slot.replica.repush(), Repush::Done | Repush::Failed);
+            !slot.is_wanted && sent && settled && repushed && !slot.replica.has_urgent()
+        };
+        let done = self.slots.iter().filter(|(_, slot)| done(slot));
+        for name in done.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.remove_slot(&name, now);
+        }
     }
 
     /// Asks the relay for its list of channels; [`Event::Channels`] tells when it came.
@@ -352,7 +435,7 @@ impl Client {
         let dues = self.slots.values().filter_map(due);
         let expected = self.slots.values().filter_map(|slot| slot.expecting_until_ms);
         let connection = self.connection.timeout(self.is_awaiting());
-        dues.chain(expected).chain(connection).min()
+        dues.chain(expected).chain(connection).chain(self.next_write_ms()).min()
     }
 
     /// Time passed: applies what waits, sends what became due, reconnects.
@@ -387,8 +470,11 @@ impl Client {
     /// After anything happened: sends what can be sent, asks for what is wanted, tells the host.
     fn settle(&mut self, now: Now) {
         self.push_all(now);
+        self.look_up_all();
         self.fetch_all(now);
         self.evict();
+        self.close_unwanted(now);
+        self.plan_writes(now);
         for (name, slot) in &mut self.slots {
             for problem in slot.replica.take_problems() {
                 self.events.push_back(Event::Problem { channel: name.clone(), problem });
@@ -417,6 +503,9 @@ impl Client {
             slot.replica.check_invariants().map_err(|text| format!("channel {name}: {text}"))?;
             if slot.stage != SlotStage::Closed && !self.connection.is_ready() {
                 return Err(format!("channel {name} is open without a connection"));
+            }
+            if slot.is_loading() && slot.stage != SlotStage::Closed {
+                return Err(format!("channel {name} is open before it came from the store"));
             }
         }
         Ok(())

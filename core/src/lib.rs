@@ -11,6 +11,7 @@ pub mod limits;
 pub mod message;
 pub mod segment;
 pub mod simulate;
+pub mod storage;
 pub mod timeline;
 mod varint;
 pub mod viewport;

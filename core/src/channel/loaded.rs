@@ -8,31 +8,38 @@ use crate::change::{ChangeHash, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::message::{Content, MessageId};
 use crate::segment::{SegmentDoc, SegmentError};
+use crate::storage::{AppendedRecord, Fact};
 use crate::window::Window;
+use crate::wire::{Epoch, encode_late};
 use std::collections::BTreeMap;
 
 /// Estimated memory of one loaded message, in bytes: 413 in Automerge (references/segments 7), the
 /// rest for facts and the timeline.
 const MESSAGE_BYTES: u64 = 600;
 
-/// What is known of a message beside its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fact {
-    pub(crate) seq: u64,
-    pub(crate) late: bool,
-    /// Local time of a live arrival, in ms since the Unix epoch; None for history.
-    pub(crate) arrived_ms: Option<u64>,
-}
-
 /// A change that came for a window.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
     pub(crate) doc: DocKind,
+    pub(crate) seq: u64,
     pub(crate) last_seq: u64,
     pub(crate) hash: ChangeHash,
     pub(crate) chunk: Vec<u8>,
     /// Messages it brings; none for annotations.
     pub(crate) facts: Vec<(MessageId, Fact)>,
+}
+
+impl Arrived {
+    /// The record that appends it to a window, whose entry counts it.
+    pub(crate) fn to_record(&self, epoch: Epoch, entry: Entry) -> AppendedRecord {
+        AppendedRecord {
+            epoch,
+            entry,
+            chunk: self.chunk.clone(),
+            late: encode_late(self.facts.iter().map(|(_, fact)| fact.late)),
+            arrived_ms: self.facts.first().and_then(|(_, fact)| fact.arrived_ms),
+        }
+    }
 }
 
 /// A change that a document would not take, though the relay did.
@@ -57,6 +64,16 @@ pub(crate) struct Loaded {
     annotation_mark: DocMark,
     facts: BTreeMap<MessageId, Fact>,
     waiting: Vec<Arrived>,
+    /// The bytes that the segment was loaded from, as long as a store needs them and they are it.
+    bytes: Option<Vec<u8>>,
+    /// Whether the store has the window, but for changes that are to be appended.
+    pub(crate) is_stored: bool,
+    /// The changes that the store has after its documents.
+    pub(crate) appended: Vec<(u64, DocKind)>,
+    /// Bytes of those changes.
+    pub(crate) appended_bytes: usize,
+    /// Whether it came from the store, and not from the relay since.
+    pub(crate) is_restored: bool,
     /// When a view last touched it: greater is later.
     pub(crate) used: u64,
 }
@@ -73,6 +90,11 @@ impl Loaded {
             annotation_mark: DocMark::default(),
             facts: BTreeMap::new(),
             waiting: Vec::new(),
+            bytes: None,
+            is_stored: false,
+            appended: Vec::new(),
+            appended_bytes: 0,
+            is_restored: false,
             used: 0,
         }
     }
@@ -101,6 +123,9 @@ impl Loaded {
     ) -> Result<(), SegmentError> {
         if chunks.is_empty() {
             return Ok(());
+        }
+        if doc == DocKind::Messages {
+            self.bytes = None;
         }
         self.document(doc).apply(chunks).map(|_| ())
     }
@@ -226,6 +251,24 @@ impl Loaded {
     /// What was said of a message after it was sent.
     pub(crate) fn annotations(&self, id: MessageId) -> Annotations {
         self.annotations.as_ref().map(|doc| doc.summary(id)).unwrap_or_default()
+    }
+
+    /// Keeps the bytes that the segment was just loaded from, for [`Self::saved`].
+    pub(crate) fn keep_bytes(&mut self, bytes: Vec<u8>) {
+        self.bytes = Some(bytes);
+    }
+
+    /// Its documents as they are saved, and the facts in the order of the segment's keys; None if a
+    /// document holds other messages than are known.
+    ///
+    /// # Complexity
+    /// O(size) where the segment changed since it was loaded.
+    pub(crate) fn saved(&mut self) -> Option<(Vec<u8>, Option<Vec<u8>>, Vec<Fact>)> {
+        let facts: Option<Vec<_>> =
+            self.messages.messages().map(|(id, _)| self.facts.get(&id).copied()).collect();
+        let facts = facts.filter(|facts| facts.len() == self.facts.len())?;
+        let messages = self.bytes.take().unwrap_or_else(|| self.messages.save());
+        Some((messages, self.annotations.as_ref().map(SegmentDoc::save), facts))
     }
 
     /// About how much memory it takes, in bytes.

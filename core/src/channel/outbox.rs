@@ -2,6 +2,14 @@
 //! that loses its history (design 6: after an epoch change each client pushes its own changes again).
 //!
 //! It knows own-documents, chunks and their fate; it knows nothing of segments or of the directory.
+//!
+//! Where a host keeps records, each message has one ([`filed`]), and its change is pushed once the
+//! record that holds it is stored.
+
+mod answers;
+mod filed;
+
+pub(super) use filed::Filed;
 
 use crate::change::{ActorId16, ChangeHash, MessageAuthor};
 use crate::message::{Content, MessageId};
@@ -31,6 +39,12 @@ pub(crate) struct Own {
     /// Chosen once, when it is placed.
     pub(crate) window: Option<Window>,
     pub(crate) stage: Stage,
+    /// Its own-document, and its position there.
+    place: Option<(u64, u64)>,
+    /// Where the store has it.
+    filed: Filed,
+    /// Whether another client on the same store wrote it.
+    is_foreign: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +66,15 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 struct OwnChange {
     id: MessageId,
+    /// Its number in the document, from 1; those of a restored one may begin later.
+    position: u64,
     hash: ChangeHash,
     chunk: Vec<u8>,
     body_len: u64,
+    /// Whether the store has it.
+    is_stored: bool,
+    /// Whether the relay has the message by another change, so that it will refuse this one.
+    is_void: bool,
 }
 
 /// Changes on their way: `[first, first + count)` of their document.
@@ -69,8 +89,16 @@ struct Flight {
 #[derive(Debug)]
 struct OwnDocument {
     window: Window,
-    /// None once retired: an actor whose change was refused writes no more.
+    actor: ActorId16,
+    /// None once retired: an actor whose change was refused, or one of an earlier run of the
+    /// program, writes no more.
     author: Option<MessageAuthor>,
+    /// Whether it came from the store.
+    is_restored: bool,
+    /// Not to be pushed before this time of the relay's clock, in ms since the Unix epoch: another
+    /// client is expected to push it.
+    not_before_ms: u64,
+    /// By position.
     changes: Vec<OwnChange>,
     /// Changes before this one are acknowledged.
     acked: usize,
@@ -105,12 +133,6 @@ pub(crate) enum Refused {
     Postponed(MessageId),
 }
 
-/// How long a message waits that the relay still takes for one from the future, in ms.
-const POSTPONE_MS: u64 = 30_000;
-
-/// How long a message waits for the news of an erasure that voided its window, in ms.
-const ERASED_MS: u64 = 1_000;
-
 /// The messages this client wrote to one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -124,8 +146,18 @@ pub(crate) struct Outbox {
     current: BTreeMap<Window, u64>,
     /// Documents with changes that are not acknowledged.
     busy: BTreeSet<u64>,
+    /// Documents that came from the store.
+    restored: BTreeMap<(Window, ActorId16), u64>,
     next_document: u64,
     pending: usize,
+    /// Whether a store keeps the messages.
+    is_kept: bool,
+    /// Messages whose records are to be written at once: those that the relay does not have.
+    urgent: BTreeSet<MessageId>,
+    /// Messages that the relay has, and their records do not say so yet.
+    relayed: BTreeSet<MessageId>,
+    /// Whether the relay is another since, and what it lacks is not known: nothing is pushed.
+    pub(super) is_blocked: bool,
 }
 
 impl Outbox {
@@ -165,9 +197,23 @@ impl Outbox {
     /// Takes a new message in; it is written when its window is known.
     pub(crate) fn hold(&mut self, id: MessageId, content: Content, written_ms: u64) {
         let stage = Stage::Held { not_before_ms: 0 };
-        self.own.insert(id, Own { content, written_ms, window: None, stage });
-        self.held.insert(id);
-        self.pending += 1;
+        self.enter(id, Own::new(content, written_ms, stage));
+        self.mark(id);
+    }
+
+    /// Takes a message in that is in no own-document.
+    fn enter(&mut self, id: MessageId, own: Own) {
+        match own.stage {
+            Stage::Held { .. } => {
+                self.held.insert(id);
+            }
+            Stage::Written | Stage::Relayed { .. } | Stage::Failed { .. } => {}
+        }
+        self.pending += usize::from(own.stage.waits());
+        if let Some(window) = own.window {
+            self.by_window.entry(window).or_default().insert(id);
+        }
+        self.own.insert(id, own);
     }
 
     /// Held messages that may be written at `now_ms`, in id order.
@@ -188,7 +234,20 @@ impl Outbox {
             Stage::Held { not_before_ms } => Some(due_ms(*id, ahead_ms).max(not_before_ms)),
             Stage::Written | Stage::Relayed { .. } | Stage::Failed { .. } => None,
         };
-        self.held.iter().filter_map(of).min()
+        let documents = self.busy.iter().filter_map(|number| self.documents.get(number));
+        let documents = documents.map(|document| document.not_before_ms).filter(|ms| *ms > 0);
+        self.held.iter().filter_map(of).chain(documents).min()
+    }
+
+    /// Lets documents be pushed that were left to another client, if their time has come.
+    pub(crate) fn wake(&mut self, now_ms: u64) {
+        for number in &self.busy {
+            if let Some(document) = self.documents.get_mut(number)
+                && document.not_before_ms <= now_ms
+            {
+                document.not_before_ms = 0;
+            }
+        }
     }
 
     /// What waits in a window for the relay, on top of what the directory says of it.
@@ -223,10 +282,9 @@ impl Outbox {
                 let number = self.next_document;
                 self.next_document += 1;
                 self.current.insert(window, number);
-                let author = Some(MessageAuthor::new(window, actor()));
-                let changes = Vec::new();
-                let document =
-                    OwnDocument { window, author, changes, acked: 0, sent: 0, flight: None };
+                let actor = actor();
+                let author = Some(MessageAuthor::new(window, actor));
+                let document = OwnDocument { author, ..OwnDocument::new(window, actor) };
                 self.documents.insert(number, document);
                 number
             }
@@ -236,14 +294,18 @@ impl Outbox {
         let body = own.content.to_body().map_err(|error| error.to_string())?;
         let body_len = body.len() as u64;
         let authored = author.write(&[(id, body)]).map_err(|error| error.to_string())?;
+        let position = author.state().map_or(0, |state| state.seq);
         own.window = Some(window);
         own.stage = Stage::Written;
+        own.place = Some((number, position));
+        own.is_foreign = false;
         self.by_window.entry(window).or_default().insert(id);
         self.by_hash.insert(authored.hash, id);
-        let change = OwnChange { id, hash: authored.hash, chunk: authored.chunk, body_len };
-        document.changes.push(change);
+        let (hash, chunk) = (authored.hash, authored.chunk);
+        document.changes.push(OwnChange::new(id, position, hash, chunk, body_len));
         self.busy.insert(number);
         self.held.remove(&id);
+        self.mark(id);
         Ok(())
     }
 
@@ -259,6 +321,7 @@ impl Outbox {
         if failed {
             self.leave_window(id);
             self.own.remove(&id);
+            self.mark(id);
         }
         failed
     }
@@ -274,8 +337,9 @@ impl Outbox {
 
     /// The next push, if some document has changes to push and none of its own on the way.
     ///
-    /// A change that was never pushed and is not due yet goes back to the held ones with all that
-    /// follow it in its document: they are written anew in time, in the window chosen already.
+    /// A change that was never pushed and is not due yet, or would be refused, goes back to the held
+    /// ones with all that follow it in its document: they are written anew in time, in the window
+    /// chosen already.
     pub(crate) fn next_push(
         &mut self,
         reference: u64,
@@ -283,22 +347,32 @@ impl Outbox {
         ahead_ms: u64,
         chunks_max: usize,
     ) -> Option<Push> {
-        let ready = |number: &u64| self.documents.get(number).is_some_and(|d| d.flight.is_none());
+        if self.is_blocked {
+            return None;
+        }
+        let ready = |number: &u64| {
+            let document = self.documents.get(number);
+            document.is_some_and(|d| d.flight.is_none() && d.not_before_ms <= now_ms)
+        };
         for number in self.busy.iter().copied().filter(ready).collect::<Vec<_>>() {
+            self.skip_relayed(number);
             let Some(document) = self.documents.get_mut(&number) else { continue };
             let first = document.acked;
-            let (mut count, mut bytes) = (0, 0);
+            let (mut count, mut bytes, mut ends) = (0, 0, false);
             for (at, change) in document.changes.iter().enumerate().skip(first) {
-                let is_due = at < document.sent || due_ms(change.id, ahead_ms) <= now_ms;
+                let is_early = at >= document.sent && due_ms(change.id, ahead_ms) > now_ms;
+                ends = is_early || change.is_void;
                 bytes += change.chunk.len();
                 let fits = count < chunks_max && (count == 0 || bytes <= PUSH_BYTES_MAX);
-                if !is_due || !fits {
+                if ends || !fits || self.is_kept && !change.is_stored {
                     break;
                 }
                 count += 1;
             }
             if count == 0 {
-                self.withdraw(number, first, 0);
+                if ends {
+                    self.withdraw(number, first, 0);
+                }
                 continue;
             }
             document.flight = Some(Flight { reference, first, count });
@@ -310,187 +384,26 @@ impl Outbox {
         None
     }
 
-    /// The relay has stored a push, or a prefix of it: the first seq of each change. Returns the
-    /// messages concerned.
-    pub(crate) fn acked(&mut self, reference: u64, seqs: &[u64]) -> Vec<MessageId> {
-        let Some((number, flight)) = self.flight(reference) else { return Vec::new() };
-        let Some(document) = self.documents.get_mut(&number) else { return Vec::new() };
-        let count = seqs.len().min(flight.count);
-        let stored = document.changes.iter().skip(flight.first).take(count);
-        let ids: Vec<_> = stored.map(|change| change.id).collect();
-        document.acked = document.acked.max(flight.first + count);
-        if count == flight.count {
-            document.flight = None;
-        }
-        self.settle(number);
-        for (id, seq) in ids.iter().zip(seqs) {
-            self.set_stage(*id, Stage::Relayed { seq: Some(*seq) });
-        }
-        ids
-    }
-
-    /// The relay has refused the change `index` of a push, and with it those that follow.
-    ///
-    /// Its document takes no more messages; what follows is written anew, ids and window unchanged.
-    pub(crate) fn nacked(
-        &mut self,
-        reference: u64,
-        index: usize,
-        code: &str,
-        now_ms: u64,
-    ) -> Refused {
-        let Some((number, flight)) = self.flight(reference) else { return Refused::Unknown };
-        let Some(document) = self.documents.get_mut(&number) else { return Refused::Unknown };
-        document.flight = None;
-        let at = flight.first + index.min(flight.count.saturating_sub(1));
-        let Some(refused) = document.changes.get(at).map(|change| change.id) else {
-            return Refused::Unknown;
-        };
-        let window = document.window;
-        let stored = document.changes.iter().take(at).skip(flight.first);
-        let stored: Vec<_> = stored.map(|change| change.id).collect();
-        document.acked = document.acked.max(at);
-        self.withdraw(number, at, 0);
-        for id in stored {
-            if matches!(self.own.get(&id).map(|own| &own.stage), Some(Stage::Written)) {
-                self.set_stage(id, Stage::Relayed { seq: None });
-            }
-        }
-        match code {
-            "duplicate" => {
-                self.held.remove(&refused);
-                self.leave_window(refused);
-                self.set_stage(refused, Stage::Relayed { seq: None });
-                Refused::Duplicate(refused)
-            }
-            "window_full" => {
-                self.leave_window(refused);
-                self.forget_windows(window);
-                Refused::WindowFull(refused, window)
-            }
-            // Erased meanwhile: written anew for the window as it is now.
-            "stale_generation" => self.postpone(refused, now_ms.saturating_add(ERASED_MS)),
-            "future_id" => self.postpone(refused, now_ms.saturating_add(POSTPONE_MS)),
-            _ => {
-                self.fail(refused, code);
-                Refused::Failed(refused)
-            }
-        }
-    }
-
-    fn postpone(&mut self, id: MessageId, not_before_ms: u64) -> Refused {
-        self.set_stage(id, Stage::Held { not_before_ms });
-        Refused::Postponed(id)
-    }
-
-    /// A change of this client came back from the relay, in the channel's order.
-    pub(crate) fn confirmed(&mut self, hash: &ChangeHash, seq: u64) -> Option<MessageId> {
-        let id = *self.by_hash.get(hash)?;
-        self.set_stage(id, Stage::Relayed { seq: Some(seq) });
-        Some(id)
-    }
-
-    /// The connection is gone: the fate of what was on its way is unknown, it is pushed again.
-    pub(crate) fn disconnected(&mut self) {
-        for document in self.documents.values_mut() {
-            document.flight = None;
-        }
-    }
-
-    /// The relay has another history: every seq is void, and every own change is pushed again.
-    pub(crate) fn epoch_changed(&mut self) {
-        for (number, document) in &mut self.documents {
-            document.flight = None;
-            document.acked = 0;
-            if !document.changes.is_empty() {
-                self.busy.insert(*number);
-            }
-        }
-        let of_documents: BTreeSet<_> = self.by_hash.values().copied().collect();
-        let ids: Vec<_> = self.own.keys().copied().collect();
-        for id in ids {
-            if matches!(self.own.get(&id).map(|own| &own.stage), Some(Stage::Relayed { .. })) {
-                let known = of_documents.contains(&id);
-                self.set_stage(
-                    id,
-                    if known { Stage::Written } else { Stage::Relayed { seq: None } },
-                );
-            }
-        }
-    }
-
-    /// Whether a push is on its way.
-    pub(crate) fn is_pushing(&self, reference: u64) -> bool {
-        self.flight(reference).is_some()
-    }
-
-    fn flight(&self, reference: u64) -> Option<(u64, Flight)> {
-        let mut flights =
-            self.busy.iter().filter_map(|n| Some((*n, self.documents.get(n)?.flight?)));
-        flights.find(|(_, flight)| flight.reference == reference)
-    }
-
-    /// Takes the changes from `at` on out of a document, retires it, and holds their messages.
-    fn withdraw(&mut self, number: u64, at: usize, not_before_ms: u64) {
+    /// Passes over changes that the relay is known to have, though it did not answer for them.
+    fn skip_relayed(&mut self, number: u64) {
         let Some(document) = self.documents.get_mut(&number) else { return };
-        document.author = None;
-        document.sent = document.sent.min(at);
-        let window = document.window;
-        let withdrawn = document.changes.split_off(at.min(document.changes.len()));
-        if self.current.get(&window) == Some(&number) {
-            self.current.remove(&window);
-        }
-        for change in &withdrawn {
-            self.by_hash.remove(&change.hash);
-        }
+        let rest = document.changes.iter().skip(document.acked);
+        let relayed = rest.take_while(|change| {
+            let stage = self.own.get(&change.id).map(|own| &own.stage);
+            !change.is_void && matches!(stage, Some(Stage::Relayed { .. }))
+        });
+        document.acked += relayed.count();
         self.settle(number);
-        for change in withdrawn {
-            self.hold_again(change.id, not_before_ms);
-        }
     }
 
-    fn hold_again(&mut self, id: MessageId, not_before_ms: u64) {
-        self.held.insert(id);
-        self.set_stage(id, Stage::Held { not_before_ms });
-    }
-
-    /// Held messages that were placed in a window that is full are placed anew.
-    fn forget_windows(&mut self, window: Window) {
-        for id in self.held.clone() {
-            if self.own.get(&id).is_some_and(|own| own.window == Some(window)) {
-                self.leave_window(id);
-            }
-        }
-    }
-
-    fn leave_window(&mut self, id: MessageId) {
-        let Some(own) = self.own.get_mut(&id) else { return };
-        if let Some(window) = own.window.take()
-            && let Some(ids) = self.by_window.get_mut(&window)
-        {
-            ids.remove(&id);
-        }
-    }
-
-    fn settle(&mut self, number: u64) {
-        let done = self.documents.get(&number).is_none_or(|d| d.acked >= d.changes.len());
-        if done {
-            self.busy.remove(&number);
-        }
-    }
-
-    fn set_stage(&mut self, id: MessageId, stage: Stage) {
-        let waits = |stage: &Stage| matches!(stage, Stage::Held { .. } | Stage::Written);
-        let Some(own) = self.own.get_mut(&id) else { return };
-        self.pending += usize::from(waits(&stage));
-        self.pending -= usize::from(waits(&own.stage));
-        own.stage = stage;
+    /// Whether every change was acknowledged.
+    pub(crate) fn is_all_acked(&self) -> bool {
+        self.busy.is_empty()
     }
 
     /// Whether counts and indices agree with the messages themselves.
     pub(crate) fn check_invariants(&self) -> Result<(), String> {
-        let waiting = |own: &&Own| matches!(own.stage, Stage::Held { .. } | Stage::Written);
-        let pending = self.own.values().filter(waiting).count();
+        let pending = self.own.values().filter(|own| own.stage.waits()).count();
         if pending != self.pending {
             return Err(format!("{pending} messages wait, not {}", self.pending));
         }
@@ -505,8 +418,60 @@ impl Outbox {
             if document.flight.is_some_and(|f| f.first + f.count > document.changes.len()) {
                 return Err(format!("more is on its way than own-document {number} has"));
             }
+            if !document.changes.is_sorted_by(|a, b| a.position < b.position) {
+                return Err(format!("own-document {number} is not in order"));
+            }
+            for change in &document.changes {
+                let place = self.own.get(&change.id).and_then(|own| own.place);
+                if place != Some((*number, change.position)) {
+                    return Err(format!("message {} is not where it was written", change.id));
+                }
+            }
         }
-        Ok(())
+        self.check_filed()
+    }
+}
+
+impl Own {
+    const fn new(content: Content, written_ms: u64, stage: Stage) -> Self {
+        let (window, place, filed, is_foreign) = (None, None, Filed::Nowhere, false);
+        Self { content, written_ms, window, stage, place, filed, is_foreign }
+    }
+}
+
+impl Stage {
+    /// Whether the relay is to get the message.
+    const fn waits(&self) -> bool {
+        matches!(self, Self::Held { .. } | Self::Written)
+    }
+}
+
+impl OwnChange {
+    const fn new(
+        id: MessageId,
+        position: u64,
+        hash: ChangeHash,
+        chunk: Vec<u8>,
+        body_len: u64,
+    ) -> Self {
+        Self { id, position, hash, chunk, body_len, is_stored: false, is_void: false }
+    }
+}
+
+impl OwnDocument {
+    /// A document without changes that takes none.
+    const fn new(window: Window, actor: ActorId16) -> Self {
+        Self {
+            window,
+            actor,
+            author: None,
+            is_restored: false,
+            not_before_ms: 0,
+            changes: Vec::new(),
+            acked: 0,
+            sent: 0,
+            flight: None,
+        }
     }
 }
 

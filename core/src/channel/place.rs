@@ -51,6 +51,7 @@ impl Channel {
         self.outbox.hold(id, content, now.local_ms);
         self.timeline.insert(id.as_u128(), None);
         self.changed.sent = true;
+        self.kept.counted();
         if sent_at_ms.is_none() {
             self.see(id);
         }
@@ -63,6 +64,7 @@ impl Channel {
         if self.head.is_none() {
             return;
         }
+        self.outbox.wake(relay_now_ms);
         for id in self.outbox.due(relay_now_ms, PUSH_AHEAD_MS) {
             let chosen = self.outbox.get(id).and_then(|own| own.window);
             let window = chosen.unwrap_or_else(|| self.home(id.time_ms()));
@@ -142,6 +144,7 @@ impl Channel {
                 self.timeline.remove(id.as_u128());
             }
             self.changed.sent = true;
+            self.kept.counted();
         }
         failed
     }

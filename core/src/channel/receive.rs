@@ -1,16 +1,17 @@
 //! What the relay says of a channel, taken in: its directory, single changes, whole windows.
 
-use super::loaded::{Arrived, Fact, Loaded};
+use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
 use super::unseen::UnseenRun;
-use super::{Channel, Problem, key_of};
+use super::Channel;
 use crate::change::{ChangeBody, ChangeError, ChangeHash, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::timeline::Timeline;
+use crate::storage::Fact;
 use crate::window::Window;
-use crate::wire::{Cursor, WireError, decode_seqs, is_late};
+use crate::wire::{Cursor, WireError, is_late};
 
 /// The answer to an `open`.
 #[derive(Clone, Debug)]
@@ -126,6 +127,8 @@ impl Channel {
         self.full.clear();
         self.complete_until_ms = None;
         self.head = Some(opened.head);
+        self.kept.moved();
+        self.check_epoch(new_epoch);
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }
@@ -134,6 +137,7 @@ impl Channel {
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
             let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
             self.seen_to = self.seen_to.max(Some(newest));
+            self.kept.saw();
         }
         self.flush();
         if opened.resumed {
@@ -141,6 +145,7 @@ impl Channel {
             for run in opened.late {
                 self.unseen.add_run(run);
                 self.changed.late = true;
+                self.kept.saw();
             }
             self.changed.live = true;
             return;
@@ -150,17 +155,23 @@ impl Channel {
             self.windows.clear();
             self.outbox.epoch_changed();
             self.unseen.clear();
+            self.kept.epoch_changed();
+            self.kept.saw();
         }
-        let directory = &self.directory;
+        let (directory, kept) = (&self.directory, &mut self.kept);
         self.windows.retain(|window, loaded| {
-            directory.get(*window).is_some_and(|entry| loaded.is_current(entry))
+            let stays = directory.get(*window).is_some_and(|entry| loaded.is_current(entry));
+            if !stays {
+                kept.unloaded(*window);
+            }
+            stays
         });
         self.rebuild();
         self.changed.reset = true;
     }
 
     /// Builds the timeline anew from directory, loaded windows and own messages.
-    fn rebuild(&mut self) {
+    pub(super) fn rebuild(&mut self) {
         let shown: Vec<_> = self.timeline.loaded().walk_from_rank(0).collect();
         self.timeline = Timeline::new();
         for (id, holder) in shown {
@@ -213,7 +224,9 @@ impl Channel {
         let view = ChangeView::read(&arrival.chunk, arrival.window, arrival.doc)?;
         let last_seq = arrival.seq + view.ops_len - 1;
         (head.seq, head.hash) = (last_seq, view.hash);
+        self.kept.moved();
         let own = self.outbox.confirmed(&view.hash, arrival.seq).is_some();
+        self.find_own(&view, &arrival);
         let facts = self.facts_of(&view, &arrival, own, now_ms);
         let known = self.directory.get(arrival.window);
         let is_new = known.is_none();
@@ -221,14 +234,32 @@ impl Channel {
         let follows = is_new || follows.is_some_and(|(loaded, entry)| loaded.is_current(entry));
         if self.count(&view, &arrival, last_seq) {
             let Arrival { window, generation, doc, chunk, .. } = arrival;
-            let arrived = Arrived { doc, last_seq, hash: view.hash, chunk, facts };
+            let (seq, hash) = (arrival.seq, view.hash);
+            let arrived = Arrived { doc, seq, last_seq, hash, chunk, facts };
             if is_new && doc == DocKind::Messages {
-                // Nobody wrote to it before, so this replica has all of it.
-                self.windows.insert(window, Loaded::empty(window, generation));
+                // Nobody wrote to it before, so this replica has all of it, and so will the store.
+                let mut loaded = Loaded::empty(window, generation);
+                loaded.is_stored = true;
+                self.windows.insert(window, loaded);
             }
             self.keep(window, arrived, follows);
         }
         Ok(())
+    }
+
+    /// A sibling wrote messages of this client as well, and was first.
+    fn find_own(&mut self, view: &ChangeView, arrival: &Arrival) {
+        let ChangeBody::Messages(ops) = &view.body else { return };
+        for (seq, id) in (arrival.seq..).zip(ids_of(view)) {
+            if !self.outbox.is_waiting(id) {
+                continue;
+            }
+            let content = ops.iter().find(|op| op.id == id).map(|op| &op.content);
+            if self.outbox.get(id).map(|own| &own.content) == content {
+                self.outbox.found(id, arrival.window, seq);
+                self.changed.sent = true;
+            }
+        }
     }
 
     /// What the relay and the clock say of the messages of a live change.
@@ -252,6 +283,7 @@ impl Channel {
             if late && !own {
                 self.unseen.add(id);
                 self.changed.late = true;
+                self.kept.saw();
             }
         }
         self.changed.sent |= own;
@@ -289,12 +321,19 @@ impl Channel {
         true
     }
 
-    /// Puts a counted change where its window can use it: kept, queued for the batch if it follows
-    /// what is loaded, or dropped.
-    fn keep(&mut self, window: Window, arrived: Arrived, follows: bool) {
+    /// Puts a counted change where its window can use it: kept, queued for the batch, or dropped. A
+    /// window that was behind takes none: it would seem to have what lies between, and the fetch that
+    /// brings that brings this as well.
+    pub(super) fn keep(&mut self, window: Window, arrived: Arrived, follows: bool) {
         if let Some(kept) = self.fetching.get_mut(&window) {
             kept.push(arrived);
-        } else if follows && let Some(loaded) = self.windows.get_mut(&window) {
+        } else if let Some(loaded) = self.windows.get_mut(&window).filter(|_| follows) {
+            if self.kept.takes(window, loaded)
+                && let (Some(head), Some(entry)) = (&self.head, self.directory.get(window))
+            {
+                let record = arrived.to_record(head.epoch, *entry);
+                self.kept.append(window, arrived.seq, arrived.doc, record);
+            }
             loaded.push(arrived);
             self.waiting.insert(window);
         }
@@ -309,60 +348,6 @@ impl Channel {
                 Self::hold(&mut self.timeline, id, window);
             }
         }
-    }
-
-    /// Takes in the answer to a fetch: the window is loaded from then on.
-    ///
-    /// # Errors
-    /// It does not load, or is not what its directory entry says. The window stays as it was and is
-    /// not fetched again on this connection.
-    ///
-    /// # Complexity
-    /// O(messages of the window).
-    #[expect(clippy::needless_pass_by_value, reason = "an answer is taken in once")]
-    pub fn answer(&mut self, answer: Answer) -> Result<(), ChannelError> {
-        let window = answer.window;
-        self.flush();
-        let asked = self.fetching.remove(&window);
-        if asked.is_none() && self.windows.contains_key(&window) {
-            // Not asked for, and older than what live changes have made of the window.
-            return Ok(());
-        }
-        let kept = asked.unwrap_or_default();
-        let Some(entry) = answer.entry else {
-            // The relay has nothing of a window that its directory listed: nothing to show.
-            return self.answer_failed(window, ChannelError::Mismatch(window));
-        };
-        let before = self.windows.remove(&window);
-        let ids_before: Vec<_> = before.iter().flat_map(Loaded::ids).collect();
-        match load(before, &answer, &entry) {
-            Ok(loaded) => {
-                // An erasure may have taken messages away.
-                let gone = |id: &MessageId| loaded.fact(*id).is_none();
-                let gone: Vec<_> = ids_before.into_iter().filter(gone).collect();
-                self.take_out(window, &gone);
-                self.windows.insert(window, loaded);
-            }
-            Err(error) => {
-                // What was loaded may have taken part of the answer: back to a hole.
-                self.forget(window, &ids_before);
-                return self.answer_failed(window, error);
-            }
-        }
-        self.show(window);
-        self.take_entry(window, entry);
-        for arrived in kept.into_iter().filter(|arrived| arrived.last_seq > answer.as_of) {
-            self.keep(window, arrived, true);
-        }
-        self.refresh_hole(window);
-        self.changed.loaded = true;
-        Ok(())
-    }
-
-    fn answer_failed(&mut self, window: Window, error: ChannelError) -> Result<(), ChannelError> {
-        self.damaged.insert(window);
-        self.problems.push(Problem { window, hash: None, text: error.to_string() });
-        Err(error)
     }
 
     /// Takes over entries that changed by an erasure: what is loaded of an older generation goes.
@@ -380,48 +365,11 @@ impl Channel {
             if self.windows.get(&window).is_some_and(void) {
                 self.unload(window);
             }
+            self.kept.erased(window);
             self.refresh_hole(window);
         }
-    }
-
-    /// Puts a window's messages in the place of its hole.
-    fn show(&mut self, window: Window) {
-        let Some(loaded) = self.windows.get(&window) else { return };
-        let run: Vec<_> = loaded.ids().map(|id| (id.as_u128(), Some(window))).collect();
-        let skipped = self.timeline.load(key_of(window), &run);
-        debug_assert!(skipped.is_ok(), "a loaded window has ascending ids");
-        for id in skipped.unwrap_or_default() {
-            let holder = self.timeline.get(id).flatten();
-            if holder.is_none_or(|holder| window < holder) {
-                self.timeline.replace(id, Some(window));
-            }
-        }
-        let newest = loaded.ids().last();
-        if let Some(id) = newest {
-            self.ids.observe(id);
-        }
-    }
-
-    /// Takes an answer's entry into the directory, unless live changes have moved it on.
-    fn take_entry(&mut self, window: Window, entry: Entry) {
-        let age = |entry: &Entry| (entry.generation, entry.latest_seq());
-        if self.directory.get(window).is_none_or(|known| age(known) <= age(&entry)) {
-            self.directory.set(window, entry);
-        }
-    }
-
-    fn take_out(&mut self, window: Window, ids: &[MessageId]) {
-        for id in ids {
-            if self.timeline.get(id.as_u128()) == Some(Some(window)) {
-                self.timeline.remove(id.as_u128());
-            }
-        }
-    }
-
-    fn forget(&mut self, window: Window, ids: &[MessageId]) {
-        self.take_out(window, ids);
-        self.refresh_hole(window);
-        self.changed.loaded = true;
+        self.changed.edited = true;
+        self.kept.moved();
     }
 
     /// The relay has stored a push, or a prefix of it.
@@ -457,7 +405,7 @@ impl Channel {
     }
 
     /// Follows the newest message the directory knows, so that what is written next comes after it.
-    fn observe_time(&mut self, time_ms: u64, now_ms: u64) {
+    pub(super) fn observe_time(&mut self, time_ms: u64, now_ms: u64) {
         if time_ms < TIME_MS_MAX && time_ms >= now_ms {
             self.ids.observe(MessageId::first_of(time_ms + 1));
         }
@@ -470,42 +418,8 @@ impl Channel {
     }
 }
 
-/// Loads an answer on its own or on top of what is there, and checks it against its entry.
-fn load(before: Option<Loaded>, answer: &Answer, entry: &Entry) -> Result<Loaded, ChannelError> {
-    let window = answer.window;
-    let mut loaded = match before {
-        Some(before) if before.generation == entry.generation => before,
-        _ => Loaded::empty(window, entry.generation),
-    };
-    if let Some(saved) = &answer.messages {
-        loaded.load(DocKind::Messages, &saved.bytes)?;
-        let ids = loaded.ids_in_document();
-        let seqs = decode_seqs(&saved.seqs, ids.len())?;
-        for (at, (id, seq)) in ids.into_iter().zip(seqs).enumerate() {
-            loaded.note(id, Fact { seq, late: is_late(&saved.late, at), arrived_ms: None });
-        }
-    }
-    let chunks: Vec<_> = answer.message_tail.iter().map(|tail| &tail.chunk).collect();
-    loaded.apply(DocKind::Messages, &chunks)?;
-    for tail in &answer.message_tail {
-        let view = ChangeView::read(&tail.chunk, window, DocKind::Messages)?;
-        for (seq, (at, id)) in (tail.seq..).zip(ids_of(&view).into_iter().enumerate()) {
-            loaded.note(id, Fact { seq, late: is_late(&tail.late, at), arrived_ms: None });
-        }
-    }
-    if let Some(bytes) = &answer.annotations {
-        loaded.load(DocKind::Annotations, bytes)?;
-    }
-    loaded.apply(DocKind::Annotations, &answer.annotation_tail)?;
-    if !loaded.matches(entry) {
-        return Err(ChannelError::Mismatch(window));
-    }
-    loaded.set_marks(entry);
-    Ok(loaded)
-}
-
 /// The messages of a change, in ascending id order: the order of their seqs.
-fn ids_of(view: &ChangeView) -> Vec<MessageId> {
+pub(super) fn ids_of(view: &ChangeView) -> Vec<MessageId> {
     let ChangeBody::Messages(ops) = &view.body else { return Vec::new() };
     let mut ids: Vec<_> = ops.iter().map(|op| op.id).collect();
     ids.sort_unstable();

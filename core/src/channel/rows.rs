@@ -101,7 +101,8 @@ impl Channel {
         })
     }
 
-    /// The windows of a query that can be fetched now: needed, not asked for, and not damaged.
+    /// The windows of a query that can be fetched now: needed, not asked for, not damaged, and not in
+    /// the store.
     ///
     /// # Errors
     /// The query is out of bounds.
@@ -111,8 +112,24 @@ impl Channel {
         let rows = self.timeline.rows(range);
         self.clock += 1;
         let mut wanted = self.needed(query.at, &rows);
+        wanted.retain(|w| self.windows.contains_key(w) || !self.kept.stored.contains(w));
         wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
         Ok(wanted)
+    }
+
+    /// The windows of a query that the store has and are not loaded nor being read.
+    pub(crate) fn wanted_stored(&mut self, query: &Query) -> Vec<Window> {
+        if self.kept.stored.is_empty() {
+            return Vec::new();
+        }
+        let Ok(range) = resolve(query, self) else { return Vec::new() };
+        let rows = self.timeline.rows(range);
+        let mut needed = self.needed(query.at, &rows);
+        needed.retain(|w| {
+            let is_there = self.kept.stored.contains(w) && !self.kept.looking.contains(w);
+            is_there && !self.windows.contains_key(w)
+        });
+        needed
     }
 
     /// The messages of a range of rows, without their content: for tests and logs.

@@ -239,7 +239,7 @@ impl Client {
             return;
         }
         for (name, slot) in &mut self.slots {
-            if slot.stage != SlotStage::Closed {
+            if slot.stage != SlotStage::Closed || slot.is_loading() {
                 continue;
             }
             slot.stage = SlotStage::Opening;

@@ -1,11 +1,14 @@
 //! Clients and a relay on a network of queues and virtual time.
 
 use crate::sync_relay::Relay;
+use crate::sync_store::{Desk, Store};
 use backscroll_core::channel::{Item, View};
-use backscroll_core::client::{Client, ConnectionState, Event, Now, Options, ViewId};
+use backscroll_core::change::{ChangeBody, ChangeView, DocKind};
+use backscroll_core::client::{Client, ConnectionState, Event, Now, ViewId};
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::viewport::{At, Query};
-use backscroll_core::wire::{decode_client, encode_relay};
+use backscroll_core::window::Window;
+use backscroll_core::wire::{ClientFrame, decode_client, encode_relay};
 use std::collections::VecDeque;
 
 pub(crate) const CHANNEL: &str = "#room";
@@ -22,6 +25,9 @@ pub(crate) struct Peer {
     pub(crate) skew_ms: i64,
     /// Whether it can reach the relay.
     pub(crate) online: bool,
+    pub(crate) desk: Desk,
+    /// Bytes of loaded windows that it keeps.
+    pub(crate) bytes_max: u64,
     connection: Option<u64>,
     up: VecDeque<Vec<u8>>,
     down: VecDeque<Vec<u8>>,
@@ -32,6 +38,9 @@ pub(crate) struct Peer {
 pub(crate) struct World {
     pub(crate) relay: Relay,
     pub(crate) peers: Vec<Peer>,
+    pub(crate) stores: Vec<Store>,
+    /// How many clients began.
+    pub(crate) started: u8,
     pub(crate) steady_ms: u64,
     connections: u64,
     /// Whether invariants are checked after each step; it costs O(everything held).
@@ -41,8 +50,15 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(names: &[&str]) -> Self {
         let relay = Relay::new(T0);
-        let mut world =
-            Self { relay, peers: Vec::new(), steady_ms: 0, connections: 0, checked: true };
+        let mut world = Self {
+            relay,
+            peers: Vec::new(),
+            stores: Vec::new(),
+            started: 0,
+            steady_ms: 0,
+            connections: 0,
+            checked: true,
+        };
         for name in names {
             world.join(name, 64 << 20);
         }
@@ -51,13 +67,16 @@ impl World {
 
     /// A new client, with the newest 20 messages in view.
     pub(crate) fn join(&mut self, name: &str, segment_bytes_max: u64) -> usize {
-        let seed = [u8::try_from(self.peers.len()).expect("few") + 1; 32];
-        let options = Options { newest: 20, segment_bytes_max, ..Options::new(name) };
-        let mut client = Client::new(options, seed).expect("a name");
-        let query = Query { at: At::Latest, before: 20, after: 0 };
+        self.enter(name, segment_bytes_max, Desk::default())
+    }
+
+    pub(crate) fn enter(&mut self, name: &str, bytes_max: u64, desk: Desk) -> usize {
         let now = Now { wall_ms: self.relay.now_ms, steady_ms: self.steady_ms };
-        let view = client.open_view(CHANNEL, query, now).expect("a query");
+        let client = self.new_client(name, bytes_max, &desk, now);
+        let view = ViewId(1);
         self.peers.push(Peer {
+            desk,
+            bytes_max,
             client,
             name: name.to_owned(),
             skew_ms: 0,
@@ -136,6 +155,7 @@ impl World {
             }
         }
         let one = &mut self.peers[peer];
+        one.desk.poll(&mut one.client);
         while let Some(frame) = one.client.poll_frame() {
             assert!(one.connection.is_some(), "a frame without a connection");
             one.up.push_back(frame);
@@ -145,7 +165,7 @@ impl World {
         }
     }
 
-    fn cut(&mut self, peer: usize) {
+    pub(crate) fn cut(&mut self, peer: usize) {
         let one = &mut self.peers[peer];
         one.up.clear();
         one.down.clear();
@@ -179,6 +199,10 @@ impl World {
     pub(crate) fn step_up(&mut self, peer: usize) -> bool {
         let Some(bytes) = self.peers[peer].up.pop_front() else { return false };
         let frame = decode_client(&bytes).expect("a frame").expect("a known frame");
+        if let ClientFrame::Push { window, chunks, .. } = &frame {
+            let ids = chunks.iter().flat_map(|chunk| ids_of(chunk, *window));
+            self.assert_stored(&self.peers[peer], ids);
+        }
         let connection = self.peers[peer].connection.expect("it is connected");
         for (to, frame) in self.relay.handle(connection, frame) {
             if let Some(peer) = self.peers.iter_mut().find(|peer| peer.connection == Some(to)) {
@@ -211,13 +235,14 @@ impl World {
             let mut moved = false;
             for peer in 0..self.peers.len() {
                 moved |= self.step_up(peer) | self.step_down(peer);
+                moved |= self.step_store(peer) | self.step_read(peer) | self.step_foreign(peer);
             }
             if moved {
                 continue;
             }
             let live = |peer: &Peer| {
-                !peer.online
-                    || peer.client.state() == ConnectionState::Live && !peer.client.is_busy()
+                let live = peer.client.state() == ConnectionState::Live && !peer.client.is_busy();
+                peer.client.is_saved() && (!peer.online || live)
             };
             if self.peers.iter().all(live) {
                 return;
@@ -239,10 +264,14 @@ impl World {
         self.drain(peer);
         for _ in 0..STEPS_MAX {
             let rows = self.peers[peer].client.view(view).expect("a view");
-            if rows.exact || !self.peers[peer].online {
+            if rows.exact {
                 return rows;
             }
-            if !(self.step_up(peer) | self.step_down(peer)) {
+            let moved = self.step_up(peer) | self.step_down(peer);
+            if !(moved | self.step_store(peer) | self.step_read(peer)) {
+                if !self.peers[peer].online {
+                    return rows;
+                }
                 self.advance(500);
             }
         }
@@ -284,6 +313,13 @@ impl World {
             assert!(problems.is_empty(), "{problems:?}");
         }
     }
+}
+
+/// The messages that a chunk brings.
+fn ids_of(chunk: &[u8], window: Window) -> Vec<MessageId> {
+    let view = ChangeView::read(chunk, window, DocKind::Messages).expect("a change");
+    let ChangeBody::Messages(ops) = view.body else { panic!("no annotations are sent") };
+    ops.iter().map(|op| op.id).collect()
 }
 
 pub(crate) fn message_of(item: &Item) -> (MessageId, String) {

@@ -1,0 +1,398 @@
+//! What the store is asked, and what its answers are for.
+//!
+//! At the start: the list of channels, and which of them have unsent messages; those are opened. Of a
+//! channel that is opened: its unsent messages, where it stands, and the names of its windows; it is
+//! opened at the relay after that. Windows one by one, as views need them. After a change of epoch:
+//! the messages that the relay had.
+
+use super::storage::StoredChannel;
+use super::{Client, Event, Now};
+use crate::channel::{Repush, Restored};
+use crate::message::MessageId;
+use crate::storage::{
+    ChannelRecord, Key, KeyRange, OwnRecord, ReadRequest, RecordError, SeenRecord, StoredRecord,
+    SummaryRecord,
+};
+use crate::viewport::Query;
+use crate::window::Window;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Most records of one answer with values.
+const RECORDS_MAX: usize = 1_000;
+
+/// Most records of one answer without values.
+const KEYS_MAX: usize = 10_000;
+
+/// Windows of a channel that are read at a time.
+const LOOK_UPS_MAX: usize = 8;
+
+/// How long a sibling's message is left to the sibling, in ms.
+const SIBLING_MS: u64 = 5_000;
+
+/// What a question is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    /// The list of channels.
+    Summaries,
+    /// Which channels have unsent messages.
+    Unsent,
+    /// A part of what a channel that is opened has.
+    Open { channel: String },
+    /// One window.
+    Window { channel: String, window: Window },
+    /// The keys of a window that was erased.
+    Erased { channel: String, window: Window },
+    /// The messages that the relay had.
+    Relayed { channel: String },
+    /// Messages that a sibling wrote or removed, from the first to the last.
+    Siblings { channel: String, first: MessageId, last: MessageId },
+    /// What a sibling has seen.
+    Seen { channel: String },
+}
+
+/// A question that is out, and what came of it in earlier pages.
+#[derive(Debug)]
+struct Asked {
+    purpose: Purpose,
+    request: ReadRequest,
+    records: Vec<StoredRecord>,
+}
+
+/// The client's questions to its store.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    count: u64,
+    queue: VecDeque<ReadRequest>,
+    asked: BTreeMap<u64, Asked>,
+    channels: Vec<StoredChannel>,
+}
+
+/// What came so far of a channel that is opened.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
+    /// Questions without an answer.
+    waiting: usize,
+    restored: Restored,
+}
+
+impl Reads {
+    pub(super) fn channels(&self) -> &[StoredChannel] {
+        &self.channels
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    fn ask(&mut self, purpose: Purpose, range: KeyRange, values: bool) {
+        let limit = if values { RECORDS_MAX } else { KEYS_MAX };
+        self.ask_on(purpose, ReadRequest { id: 0, range, values, limit }, Vec::new());
+    }
+
+    fn ask_on(&mut self, purpose: Purpose, request: ReadRequest, records: Vec<StoredRecord>) {
+        self.count += 1;
+        let request = ReadRequest { id: self.count, ..request };
+        self.queue.push_back(request.clone());
+        self.asked.insert(self.count, Asked { purpose, request, records });
+    }
+
+    /// Takes an answer in: gives what the question was for and all its records, once the last page
+    /// is there.
+    fn answered(&mut self, id: u64, came: Vec<StoredRecord>) -> Option<(Purpose, Vec<StoredRecord>)> {
+        let Asked { purpose, request, mut records } = self.asked.remove(&id)?;
+        let is_full = came.len() >= request.limit;
+        let last = came.last().map(|record| record.key.clone());
+        records.extend(came);
+        if let Some(last) = last.filter(|_| is_full) {
+            let range = request.range.clone().after(&last);
+            self.ask_on(purpose, ReadRequest { range, ..request }, records);
+            return None;
+        }
+        Some((purpose, records))
+    }
+}
+
+impl Client {
+    /// The next question for the store; answered by [`Client::handle_read`] or
+    /// [`Client::handle_read_failed`], in any order.
+    pub fn poll_read(&mut self) -> Option<ReadRequest> {
+        self.storage.reads.queue.pop_front()
+    }
+
+    /// The store's answer: the records of the range in the order of their keys, from its start on,
+    /// as many as the limit allows.
+    ///
+    /// # Complexity
+    /// O(records), and for a window O(messages).
+    pub fn handle_read(&mut self, id: u64, records: Vec<StoredRecord>, now: Now) {
+        if let Some((purpose, records)) = self.storage.reads.answered(id, records) {
+            self.answered(purpose, records, now);
+            self.settle(now);
+        }
+    }
+
+    /// The store could not answer: taken as if it had nothing there. Nothing is deleted.
+    pub fn handle_read_failed(&mut self, id: u64, text: &str, now: Now) {
+        let Some(asked) = self.storage.reads.asked.remove(&id) else { return };
+        let key = asked.request.range.from;
+        self.events.push_back(Event::BadRecord { key, text: text.to_owned() });
+        match asked.purpose {
+            Purpose::Relayed { channel } => self.relayed_read(&channel, None),
+            purpose => self.answered(purpose, Vec::new(), now),
+        }
+        self.settle(now);
+    }
+
+    /// Another client of the same store (another tab) wrote or deleted records with these keys. Its
+    /// messages are shown; they are pushed if it has not pushed them some seconds later.
+    pub fn handle_foreign(&mut self, keys: &[Vec<u8>], now: Now) {
+        if !self.storage.is_on {
+            return;
+        }
+        let mut siblings: BTreeMap<String, (MessageId, MessageId)> = BTreeMap::new();
+        for key in keys.iter().filter_map(|key| Key::decode(key)) {
+            let Some(slot) = self.slots.get_mut(key.channel()).filter(|slot| !slot.is_loading())
+            else {
+                continue;
+            };
+            match key {
+                Key::Unsent { channel, id } => {
+                    let (first, last) = siblings.entry(channel).or_insert((id, id));
+                    (*first, *last) = (id.min(*first), id.max(*last));
+                }
+                Key::Segment { window, .. } => slot.replica.window_stored(window),
+                Key::Seen { ref channel } => {
+                    let purpose = Purpose::Seen { channel: channel.clone() };
+                    self.storage.reads.ask(purpose, KeyRange::one(&key), true);
+                }
+                _ => {}
+            }
+        }
+        for (channel, (first, last)) in siblings {
+            let to = KeyRange::one(&Key::Unsent { channel: channel.clone(), id: last }).to;
+            let from = Key::Unsent { channel: channel.clone(), id: first }.encode();
+            let purpose = Purpose::Siblings { channel, first, last };
+            self.storage.reads.ask(purpose, KeyRange { from, to }, true);
+        }
+        self.settle(now);
+    }
+
+    /// Asks what the store has, as a client does that begins.
+    pub(super) fn ask_start(&mut self) {
+        self.storage.reads.ask(Purpose::Unsent, KeyRange::all_unsent(), false);
+        self.storage.reads.ask(Purpose::Summaries, KeyRange::summaries(), true);
+    }
+
+    /// Asks what the store has of a channel. Unsent messages come first: one that is moved meanwhile
+    /// is then there twice, which a push repairs, and not missing.
+    pub(super) fn ask_channel(&mut self, name: &str) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        slot.replica.start_keeping();
+        slot.loading = Some(Loading { waiting: 4, ..Loading::default() });
+        let channel = name.to_owned();
+        let ranges = [
+            (KeyRange::unsent(name), true),
+            (KeyRange::one(&Key::Channel { channel: channel.clone() }), true),
+            (KeyRange::one(&Key::Seen { channel: channel.clone() }), true),
+            (KeyRange::windows(name), false),
+        ];
+        for (range, values) in ranges {
+            self.storage.reads.ask(Purpose::Open { channel: channel.clone() }, range, values);
+        }
+    }
+
+    /// Asks for windows that views need and the store has, and for what replicas want of it.
+    pub(super) fn look_up_all(&mut self) {
+        let mut views: Vec<_> = self.views.values().collect();
+        views.sort_by_key(|view| std::cmp::Reverse(view.moved));
+        let views: Vec<_> =
+            views.into_iter().map(|view| (view.channel.clone(), view.query)).collect();
+        for (channel, query) in views {
+            self.look_up(&channel, &query);
+        }
+        for (name, slot) in &mut self.slots {
+            for window in slot.replica.take_erased() {
+                let purpose = Purpose::Erased { channel: name.clone(), window };
+                self.storage.reads.ask(purpose, KeyRange::window(name, window), false);
+            }
+            slot.replica.check_repush();
+            if slot.replica.repush() == Repush::Wanted {
+                slot.replica.repush_started();
+                let purpose = Purpose::Relayed { channel: name.clone() };
+                self.storage.reads.ask(purpose, KeyRange::relayed(name), true);
+            }
+        }
+    }
+
+    fn look_up(&mut self, channel: &str, query: &Query) {
+        let hungry = |slot: &&mut super::Slot| slot.hungry && !slot.is_loading();
+        let Some(slot) = self.slots.get_mut(channel).filter(hungry) else { return };
+        for window in slot.replica.wanted_stored(query) {
+            if slot.replica.looking_len() >= LOOK_UPS_MAX {
+                return;
+            }
+            slot.replica.look_up_started(window);
+            let purpose = Purpose::Window { channel: channel.to_owned(), window };
+            self.storage.reads.ask(purpose, KeyRange::window(channel, window), true);
+        }
+    }
+
+    fn answered(&mut self, purpose: Purpose, records: Vec<StoredRecord>, now: Now) {
+        match purpose {
+            Purpose::Summaries => self.summaries_read(records),
+            Purpose::Unsent => {
+                let keys = records.iter().filter_map(|record| Key::decode(&record.key));
+                let channels: BTreeSet<_> = keys.map(|key| key.channel().to_owned()).collect();
+                for channel in channels {
+                    self.open_slot(&channel, now);
+                }
+            }
+            Purpose::Open { channel } => self.channel_read(&channel, records, now),
+            Purpose::Window { channel, window } => self.window_read(&channel, window, records),
+            Purpose::Erased { channel, window } => {
+                if let Some(slot) = self.slots.get_mut(&channel) {
+                    let keys = records.into_iter().map(|record| record.key);
+                    slot.replica.delete_erased(window, keys);
+                }
+            }
+            Purpose::Relayed { channel } => {
+                let own = self.own_records(records);
+                self.relayed_read(&channel, Some(own));
+            }
+            Purpose::Siblings { channel, first, last } => {
+                let own = self.own_records(records);
+                self.siblings_read(&channel, (first, last), own, now);
+            }
+            Purpose::Seen { channel } => {
+                let seen = records.into_iter().find_map(|record| {
+                    self.record(record, |key, value| SeenRecord::read(key, value))
+                });
+                if let (Some((_, seen)), Some(slot)) = (seen, self.slots.get_mut(&channel)) {
+                    slot.replica.merge_seen(&seen);
+                }
+            }
+        }
+    }
+
+    fn summaries_read(&mut self, records: Vec<StoredRecord>) {
+        let mut channels = Vec::new();
+        for record in records {
+            if let Some((key, summary)) =
+                self.record(record, |key, value| SummaryRecord::read(key, value))
+            {
+                let SummaryRecord { total, unread, newest_ms } = summary;
+                let name = key.channel().to_owned();
+                channels.push(StoredChannel { name, total, unread, newest_ms });
+            }
+        }
+        channels.sort_by(|a, b| a.name.cmp(&b.name));
+        self.storage.reads.channels = channels;
+        self.events.push_back(Event::Channels);
+    }
+
+    /// A part of what the store has of a channel; with the last one it is opened.
+    fn channel_read(&mut self, channel: &str, records: Vec<StoredRecord>, now: Now) {
+        let mut part = Restored::default();
+        for record in records {
+            match Key::decode(&record.key) {
+                Some(Key::Channel { .. }) => {
+                    let read = |key: &Key, value: &[u8]| ChannelRecord::read(key, value);
+                    part.channel = self.record(record, read).map(|(_, record)| record);
+                }
+                Some(Key::Seen { .. }) => {
+                    let read = |key: &Key, value: &[u8]| SeenRecord::read(key, value);
+                    part.seen = self.record(record, read).map(|(_, record)| record);
+                }
+                Some(Key::Segment { window, .. } | Key::Appended { window, .. }) => {
+                    part.windows.insert(window);
+                }
+                _ => part.own.extend(self.own_records(vec![record])),
+            }
+        }
+        let relay_ms = self.clock.relay_ms(now);
+        let Some(slot) = self.slots.get_mut(channel) else { return };
+        let Some(loading) = &mut slot.loading else { return };
+        let restored = &mut loading.restored;
+        restored.channel = restored.channel.take().or(part.channel);
+        restored.seen = restored.seen.take().or(part.seen);
+        restored.own.extend(part.own);
+        restored.windows.extend(part.windows);
+        loading.waiting = loading.waiting.saturating_sub(1);
+        if loading.waiting > 0 {
+            return;
+        }
+        if let Some(loading) = slot.loading.take() {
+            slot.replica.restore(loading.restored, relay_ms);
+            slot.hungry = true;
+            self.open_all(now);
+        }
+    }
+
+    fn window_read(&mut self, channel: &str, window: Window, records: Vec<StoredRecord>) {
+        let Some(slot) = self.slots.get_mut(channel) else { return };
+        if records.is_empty() {
+            slot.replica.look_up_failed(window);
+        } else {
+            let record = |record: StoredRecord| Some((Key::decode(&record.key)?, record.value?));
+            let records = records.into_iter().filter_map(record).collect();
+            for (key, error) in slot.replica.restore_window(window, records) {
+                let (key, text) = (key.encode(), error.to_string());
+                self.events.push_back(Event::BadRecord { key, text });
+            }
+        }
+        slot.hungry = true;
+    }
+
+    fn relayed_read(&mut self, channel: &str, own: Option<Vec<(MessageId, OwnRecord)>>) {
+        if let Some(slot) = self.slots.get_mut(channel) {
+            slot.replica.restore_relayed(own);
+        }
+    }
+
+    fn siblings_read(
+        &mut self,
+        channel: &str,
+        range: (MessageId, MessageId),
+        own: Vec<(MessageId, OwnRecord)>,
+        now: Now,
+    ) {
+        let until_ms = self.clock.relay_ms(now).saturating_add(SIBLING_MS);
+        let Some(slot) = self.slots.get_mut(channel) else { return };
+        slot.replica.keep_foreign(range, &own.iter().map(|(id, _)| *id).collect());
+        for (id, record) in own {
+            slot.replica.restore_foreign(id, record, until_ms);
+        }
+    }
+
+    fn own_records(&mut self, records: Vec<StoredRecord>) -> Vec<(MessageId, OwnRecord)> {
+        let mut own = Vec::new();
+        for record in records {
+            let read = self.record(record, |key, value| OwnRecord::read(key, value));
+            if let Some((Key::Unsent { id, .. } | Key::Relayed { id, .. }, record)) = read {
+                own.push((id, record));
+            }
+        }
+        own
+    }
+
+    /// Reads a record; one that cannot be read is reported, and deleted if it is damaged.
+    fn record<T>(
+        &mut self,
+        record: StoredRecord,
+        read: impl FnOnce(&Key, &[u8]) -> Result<T, RecordError>,
+    ) -> Option<(Key, T)> {
+        let (key, value) = (Key::decode(&record.key)?, record.value?);
+        match read(&key, &value) {
+            Ok(read) => Some((key, read)),
+            Err(error) => {
+                // A later version of this program may read what this one cannot.
+                if !matches!(error, RecordError::Format(_)) {
+                    self.delete_bad(record.key.clone());
+                }
+                let text = error.to_string();
+                self.events.push_back(Event::BadRecord { key: record.key, text });
+                None
+            }
+        }
+    }
+}

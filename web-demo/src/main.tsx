@@ -36,4 +36,11 @@ async function show(user: string): Promise<void> {
   }
 }
 
+// The next visit needs no network. Without it, as in a private window of some browsers, this one works the same.
+if (import.meta.env.PROD && 'serviceWorker' in navigator) {
+  navigator.serviceWorker.register('/sw.js').catch((error: unknown) => {
+    console.warn('This page will not open without a network:', error);
+  });
+}
+
 void show(userName());

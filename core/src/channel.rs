@@ -16,6 +16,7 @@
 
 mod answer;
 mod fetches;
+mod inbox;
 mod kept;
 mod loaded;
 mod outbox;
@@ -29,8 +30,8 @@ pub(crate) use kept::Repush;
 pub use loaded::Problem;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
-pub(crate) use restore::Restored;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
+pub(crate) use restore::Restored;
 pub use rows::{Item, MessageRow, View};
 pub use unseen::{Unseen, UnseenRun};
 
@@ -92,6 +93,8 @@ pub struct Channel {
     timeline: Timeline<Holder>,
     outbox: Outbox,
     unseen: Unseen,
+    /// The seq, window and id of the last late message that came live.
+    last_late: Option<(u64, Window, MessageId)>,
     /// The newest id that was in view on this device; what was there when the channel was first
     /// opened counts as seen.
     seen_to: Option<MessageId>,
@@ -183,8 +186,7 @@ impl Channel {
     pub fn unread(&self) -> u64 {
         let Some(seen) = self.seen_to else { return 0 };
         let newer = self.timeline.total() - self.timeline.rank(seen.as_u128() + 1);
-        let late = self.unseen.runs().filter(|run| run.last <= seen);
-        newer + late.map(|run| run.count).sum::<u64>()
+        newer + self.unseen.count_to(seen)
     }
 
     /// The first message after those that were in view, if there is one and it is loaded.
@@ -331,6 +333,7 @@ impl Channel {
         self.timeline.check_invariants()?;
         self.outbox.check_invariants()?;
         self.check_kept()?;
+        self.unseen.check_invariants()?;
         for (window, loaded) in &self.windows {
             let current = self.directory.get(*window).is_some_and(|entry| loaded.is_current(entry));
             if loaded.has_waiting() && !current {

@@ -67,6 +67,7 @@ impl Channel {
             self.keep(window, arrived, true);
         }
         self.refresh_hole(window);
+        self.list_late(window);
         self.changed.loaded = true;
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! that it counts, changes of loaded windows, and the documents of windows that were just loaded or
 //! have many changes appended. Nothing is told while there is no store.
 
-use super::loaded::Loaded;
 use super::Channel;
+use super::loaded::Loaded;
 use crate::change::{ChangeHash, DocKind};
 use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
@@ -92,7 +92,13 @@ impl Kept {
     }
 
     /// A change came for a loaded window that was current.
-    pub(super) fn append(&mut self, window: Window, seq: u64, doc: DocKind, record: AppendedRecord) {
+    pub(super) fn append(
+        &mut self,
+        window: Window,
+        seq: u64,
+        doc: DocKind,
+        record: AppendedRecord,
+    ) {
         self.appended.entry(window).or_default().push((seq, doc, record));
         self.appended_len += 1;
     }

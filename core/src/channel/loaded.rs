@@ -12,6 +12,7 @@ use crate::storage::{AppendedRecord, Fact};
 use crate::window::Window;
 use crate::wire::{Epoch, encode_late};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Estimated memory of one loaded message, in bytes: 413 in Automerge (references/segments 7), the
 /// rest for facts and the timeline.
@@ -236,6 +237,16 @@ impl Loaded {
     /// Its messages in order, those applied.
     pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.facts.keys().copied()
+    }
+
+    /// Its late messages in a span that have seqs above `since_seq`.
+    pub(crate) fn late_in(
+        &self,
+        span: RangeInclusive<MessageId>,
+        since_seq: u64,
+    ) -> impl Iterator<Item = MessageId> + '_ {
+        let late = move |fact: &Fact| fact.late && fact.seq > since_seq;
+        self.facts.range(span).filter(move |(_, fact)| late(fact)).map(|(id, _)| *id)
     }
 
     /// The messages of the document itself, in the order of its keys: newest millisecond first,

@@ -15,6 +15,7 @@ use crate::change::{ActorId16, ChangeHash, MessageAuthor};
 use crate::message::{Content, MessageId};
 use crate::window::{Fill, Window};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// Most bytes of chunks in one push: half a frame, so that one fits beside its header.
 const PUSH_BYTES_MAX: usize = 512 * 1_024;
@@ -179,6 +180,17 @@ impl Outbox {
     pub(crate) fn in_window(&self, window: Window) -> impl Iterator<Item = (MessageId, &Own)> {
         let ids = self.by_window.get(&window).into_iter().flatten();
         ids.filter_map(|id| Some((*id, self.own.get(id)?)))
+    }
+
+    /// How many of a span the relay has under seqs above `since_seq`, or may have: what was written
+    /// and not acknowledged.
+    pub(crate) fn relayed_in(&self, span: RangeInclusive<MessageId>, since_seq: u64) -> u64 {
+        let counts = |own: &Own| match own.stage {
+            Stage::Written => true,
+            Stage::Relayed { seq } => seq.is_some_and(|seq| seq > since_seq),
+            Stage::Held { .. } | Stage::Failed { .. } => false,
+        };
+        self.own.range(span).filter(|(_, own)| counts(own)).count() as u64
     }
 
     /// How many messages wait for the relay.

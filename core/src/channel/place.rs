@@ -50,6 +50,7 @@ impl Channel {
         };
         self.outbox.hold(id, content, now.local_ms);
         self.timeline.insert(id.as_u128(), None);
+        self.settle_late(id);
         self.changed.sent = true;
         self.kept.counted();
         if sent_at_ms.is_none() {

@@ -1,15 +1,15 @@
 //! What the relay says of a channel, taken in: its directory, single changes, whole windows.
 
+use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
 use super::unseen::UnseenRun;
-use super::Channel;
 use crate::change::{ChangeBody, ChangeError, ChangeHash, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
-use crate::timeline::Timeline;
 use crate::storage::Fact;
+use crate::timeline::Timeline;
 use crate::window::Window;
 use crate::wire::{Cursor, WireError, is_late};
 
@@ -121,6 +121,7 @@ impl Channel {
     /// O(entries of the directory given); without resume O(everything loaded).
     pub fn opened(&mut self, opened: Opened, now_ms: u64) {
         let is_first = self.head.is_none();
+        let since_seq = self.head.as_ref().map_or(0, |head| head.seq);
         let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
         self.fetching.clear();
         self.damaged.clear();
@@ -142,9 +143,8 @@ impl Channel {
         self.flush();
         if opened.resumed {
             self.take_entries(&opened.directory);
-            for run in opened.late {
-                self.unseen.add_run(run);
-                self.changed.late = true;
+            if !opened.late.is_empty() {
+                self.late_missed(opened.late, since_seq);
                 self.kept.saw();
             }
             self.changed.live = true;
@@ -281,9 +281,10 @@ impl Channel {
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
             if late && !own {
-                self.unseen.add(id);
-                self.changed.late = true;
+                self.late_came(id, seq, arrival.window);
                 self.kept.saw();
+            } else {
+                self.settle_late(id);
             }
         }
         self.changed.sent |= own;
@@ -344,9 +345,11 @@ impl Channel {
     pub fn flush(&mut self) {
         for window in std::mem::take(&mut self.waiting) {
             let Some(loaded) = self.windows.get_mut(&window) else { continue };
-            for id in loaded.flush(&mut self.problems) {
-                Self::hold(&mut self.timeline, id, window);
+            let came = loaded.flush(&mut self.problems);
+            for id in &came {
+                Self::hold(&mut self.timeline, *id, window);
             }
+            came.into_iter().for_each(|id| self.settle_late(id));
         }
     }
 

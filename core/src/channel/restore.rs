@@ -63,7 +63,11 @@ impl Channel {
             self.seen_to = Some(record.seen_to);
             for run in record.unseen {
                 let (first, last, count) = (run.first, run.last, u64::from(run.count));
-                self.unseen.add_run(UnseenRun { first, last, count });
+                if first == last {
+                    self.unseen.list(first);
+                } else {
+                    self.unseen.add_block(UnseenRun { first, last, count }, 0);
+                }
             }
         }
         for (id, record) in restored.own {
@@ -219,6 +223,7 @@ impl Channel {
         loaded.is_restored = true;
         self.windows.insert(window, loaded);
         self.show(window);
+        self.list_late(window);
         self.take_entry(window, entry);
         if !is_whole {
             self.kept.loaded(window);
@@ -244,14 +249,14 @@ fn read_window(
 ) -> Option<RestoredWindow> {
     let (mut base, mut appended) = (None, Vec::new());
     for (key, value) in records {
-        let read = match key {
-            Key::Segment { .. } => {
-                SegmentRecord::read(&key, &value).map(|record| base = Some((key.clone(), record)))
-            }
-            Key::Appended { seq, doc, .. } => AppendedRecord::read(&key, &value)
-                .map(|record| appended.push((seq, doc, record))),
-            _ => Ok(()),
-        };
+        let read =
+            match key {
+                Key::Segment { .. } => SegmentRecord::read(&key, &value)
+                    .map(|record| base = Some((key.clone(), record))),
+                Key::Appended { seq, doc, .. } => AppendedRecord::read(&key, &value)
+                    .map(|record| appended.push((seq, doc, record))),
+                _ => Ok(()),
+            };
         if let Err(error) = read {
             bad.push((key, error));
         }

@@ -98,7 +98,11 @@ impl Reads {
 
     /// Takes an answer in: gives what the question was for and all its records, once the last page
     /// is there.
-    fn answered(&mut self, id: u64, came: Vec<StoredRecord>) -> Option<(Purpose, Vec<StoredRecord>)> {
+    fn answered(
+        &mut self,
+        id: u64,
+        came: Vec<StoredRecord>,
+    ) -> Option<(Purpose, Vec<StoredRecord>)> {
         let Asked { purpose, request, mut records } = self.asked.remove(&id)?;
         let is_full = came.len() >= request.limit;
         let last = came.last().map(|record| record.key.clone());

@@ -13,6 +13,7 @@ mod sync_behind;
 mod sync_client;
 mod sync_crashes;
 mod sync_edges;
+mod sync_late;
 mod sync_random;
 mod sync_relay;
 mod sync_storage;

@@ -69,8 +69,8 @@ fn what_was_written_before_the_channel_was_first_opened_is_not_unread() {
     world.settle();
     assert_eq!(unread(&world, 0), 0);
     world.send(1, "news");
-    world.advance(1_000);
     world.settle();
+    world.advance(1);
     assert_eq!(unread(&world, 0), 1);
 }
 
@@ -206,4 +206,27 @@ fn a_refused_channel_is_told_apart_from_one_that_is_up_to_date() {
     talk.connect();
     talk.opened();
     assert_eq!(talk.client.refusal(CHANNEL), None, "it is asked again on the next connection");
+}
+
+fn unseen(world: &World, peer: usize) -> u64 {
+    world.peers[peer].client.channel(CHANNEL).expect("it is open").unseen().total()
+}
+
+#[test]
+fn an_own_message_whose_ack_was_lost_is_no_news() {
+    let mut world = World::new(&["ada", "bob"]);
+    world.settle();
+    world.send(1, "now");
+    world.settle();
+    world.set_online(0, false);
+    world.send_at(0, "an hour ago", Some(T0 - 3_600_000));
+    world.send_at(0, "two hours ago", Some(T0 - 7_200_000));
+    world.set_online(0, true);
+    while world.stored().len() < 3 {
+        assert!(world.step_up(0) | world.step_down(0), "both are pushed");
+    }
+    world.drop_connection(0);
+    world.settle();
+    assert_eq!((unseen(&world, 0), unseen(&world, 1)), (0, 2));
+    world.assert_converged();
 }

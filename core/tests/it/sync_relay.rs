@@ -169,15 +169,14 @@ impl Relay {
         let since = if resumed { cursor.map_or(0, |cursor| cursor.seq) } else { 0 };
         let directory =
             if resumed { chan.directory.difference(since) } else { chan.directory.clone() };
-        let late = chan.messages.iter().filter(|(_, (seq, late, _))| *late && *seq > since);
-        let late = late.map(|(id, _)| LateRun { first: *id, last: *id, count: 1 });
+        let late = chan.late_runs(since);
         let opened = RelayFrame::Opened {
             channel: channel.clone(),
             head,
             resumed,
             directory: directory.encode(),
             total: chan.messages.len() as u64,
-            late: if resumed { late.collect() } else { Vec::new() },
+            late: if resumed { late } else { Vec::new() },
             late_complete: true,
         };
         let mut out = vec![(connection, opened)];
@@ -315,6 +314,22 @@ impl Chan {
         let stored = Stored { seq, last_seq, window, generation, doc, hash, chunk, late };
         self.log.push(stored.clone());
         (seq, Some(stored))
+    }
+
+    /// Late messages after a seq, those with no other message between them as one run.
+    fn late_runs(&self, since: u64) -> Vec<LateRun> {
+        let mut runs: Vec<LateRun> = Vec::new();
+        let mut open = false;
+        for (id, (seq, late, _)) in &self.messages {
+            let counts = *late && *seq > since;
+            match runs.last_mut().filter(|_| open && counts) {
+                Some(run) => (run.last, run.count) = (*id, run.count + 1),
+                None if counts => runs.push(LateRun { first: *id, last: *id, count: 1 }),
+                None => {}
+            }
+            open = counts;
+        }
+        runs
     }
 
     fn newest_windows(&self, newest: u32) -> Vec<Window> {

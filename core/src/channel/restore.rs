@@ -225,6 +225,8 @@ impl Channel {
         self.show(window);
         self.list_late(window);
         self.take_entry(window, entry);
+        // It may be behind: a hole stands for what it lacks.
+        self.refresh_hole(window);
         if !is_whole {
             self.kept.loaded(window);
         }

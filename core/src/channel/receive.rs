@@ -245,6 +245,9 @@ impl Channel {
                 self.windows.insert(window, loaded);
             }
             self.keep(window, arrived, is_new || is_current);
+        } else {
+            // The entry counts it already; one of this client it is known to count only now.
+            self.refresh_hole(arrival.window);
         }
         Ok(())
     }

@@ -58,7 +58,10 @@ impl Outbox {
                 self.set_stage(id, Stage::Relayed { seq: None });
             }
         }
+        let is_found = !self.is_waiting(refused);
         match code {
+            // It came meanwhile, by the change of a sibling.
+            _ if is_found => Refused::Unknown,
             "duplicate" => {
                 self.held.retain(|held| *held != refused);
                 self.leave_window(refused);

@@ -261,7 +261,7 @@ impl Channel {
             }
             let content = ops.iter().find(|op| op.id == id).map(|op| &op.content);
             if self.outbox.get(id).map(|own| &own.content) == content {
-                self.outbox.found(id, arrival.window, seq);
+                self.outbox.found(id, arrival.window, seq, true);
                 self.changed.sent = true;
             }
         }

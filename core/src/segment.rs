@@ -237,6 +237,12 @@ impl SegmentDoc {
         self.ledger().hashes().collect()
     }
 
+    /// Whether it has a change.
+    #[must_use]
+    pub fn has_change(&self, hash: &ChangeHash) -> bool {
+        self.ledger().max_op(hash).is_some()
+    }
+
     /// The order-independent sum of its changes' names; see [`digest`].
     #[must_use]
     pub fn digest(&self) -> u64 {

@@ -90,17 +90,26 @@ impl Channel {
                 self.timeline.replace(id, Some(window));
             }
         }
+        let newest = loaded.ids().last();
+        if let Some(id) = newest {
+            self.ids.observe(id);
+        }
+        self.find_loaded(window);
+    }
+
+    /// Finds messages that this client waits to push in a loaded window: the relay has them, by this
+    /// client's change or by a sibling's.
+    pub(super) fn find_loaded(&mut self, window: Window) {
+        let Some(loaded) = self.windows.get(&window) else { return };
         let waiting = self.outbox.waiting();
         let found = waiting.filter_map(|id| Some((id, loaded.fact(id)?.seq, loaded.content(id)?)));
         for (id, seq, content) in found.collect::<Vec<_>>() {
             if self.outbox.get(id).is_some_and(|own| own.content == content) {
-                self.outbox.found(id, window, seq);
+                let hash = self.outbox.hash_of(id);
+                let is_void = !hash.is_some_and(|hash| loaded.has_change(&hash));
+                self.outbox.found(id, window, seq, is_void);
                 self.changed.sent = true;
             }
-        }
-        let newest = loaded.ids().last();
-        if let Some(id) = newest {
-            self.ids.observe(id);
         }
     }
 

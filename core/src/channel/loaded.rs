@@ -230,6 +230,11 @@ impl Loaded {
         }
     }
 
+    /// Whether its segment has a change.
+    pub(crate) fn has_change(&self, hash: &ChangeHash) -> bool {
+        self.messages.has_change(hash)
+    }
+
     pub(crate) fn fact(&self, id: MessageId) -> Option<Fact> {
         self.facts.get(&id).copied()
     }

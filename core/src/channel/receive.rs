@@ -243,6 +243,9 @@ impl Channel {
                 self.windows.insert(window, loaded);
             }
             self.keep(window, arrived, follows);
+        } else {
+            // The entry counts it already; one of this client it is known to count only now.
+            self.refresh_hole(arrival.window);
         }
         Ok(())
     }
@@ -256,7 +259,7 @@ impl Channel {
             }
             let content = ops.iter().find(|op| op.id == id).map(|op| &op.content);
             if self.outbox.get(id).map(|own| &own.content) == content {
-                self.outbox.found(id, arrival.window, seq);
+                self.outbox.found(id, arrival.window, seq, true);
                 self.changed.sent = true;
             }
         }

@@ -110,6 +110,10 @@ impl Channel {
                 self.changed.sent = true;
             }
         }
+        self.flush();
+        for window in self.windows.keys().copied().collect::<Vec<_>>() {
+            self.find_loaded(window);
+        }
     }
 
     /// A sibling's message was written: it is shown, and left to the sibling until
@@ -120,6 +124,7 @@ impl Channel {
         record: OwnRecord,
         foreign_until_ms: u64,
     ) {
+        self.flush();
         let failed = match &record.stage {
             crate::storage::OwnStage::Failed { code } => Some(code.clone()),
             _ => None,

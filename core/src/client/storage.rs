@@ -1,7 +1,7 @@
-//! What the store is told: one batch at a time, own messages first and at once.
+//! What the store is told: own messages at once, the rest in one batch at a time.
 //!
-//! While a batch is being written the next one gathers, so that a slow store gets fewer and larger
-//! ones. A store that failed is left alone: the client goes on in memory and nothing waits for it.
+//! While a batch is being written what is not of this client gathers for the next one, so that a slow
+//! store gets fewer and larger ones; what was written here never waits for another batch. A store that failed is left alone: the client goes on in memory and nothing waits for it.
 
 use super::{Client, Event, Now};
 use crate::change::ChangeHash;
@@ -32,8 +32,8 @@ pub struct StoredChannel {
 pub(super) struct Storage {
     pub(super) is_on: bool,
     batches: u64,
-    /// The batch that is being written, and the own changes in it.
-    out: Option<(u64, Vec<(String, ChangeHash)>)>,
+    /// The batches that are being written, and the own changes in them.
+    out: BTreeMap<u64, Vec<(String, ChangeHash)>>,
     /// What is to be written that no open channel has: of channels that were closed, or are bad.
     loose: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) reads: super::reads::Reads,
@@ -48,25 +48,27 @@ impl Storage {
 }
 
 impl Client {
-    /// The next batch for the store, to be written wholly or not at all; then
-    /// [`Client::handle_stored`] or [`Client::handle_storage_failed`]. None while one is being
-    /// written.
+    /// The next batch for the store, to be written after those before it, wholly or not at all; then
+    /// [`Client::handle_stored`] or [`Client::handle_storage_failed`]. While one is being written
+    /// there are only batches of own messages.
     ///
     /// # Complexity
     /// O(what is in it), and for each loaded window that is in it O(messages).
     pub fn poll_storage(&mut self) -> Option<StorageBatch> {
-        if !self.storage.is_on || self.storage.out.is_some() {
+        if !self.storage.is_on {
             return None;
         }
         let now = self.storage.now;
         let relay_ms = self.clock.relay_ms(now);
-        let mut records = std::mem::take(&mut self.storage.loose);
+        let is_idle = self.storage.out.is_empty();
+        let mut records =
+            if is_idle { std::mem::take(&mut self.storage.loose) } else { BTreeMap::new() };
         let mut changes = Vec::new();
         for (name, slot) in &mut self.slots {
             let (urgent, hashes) = slot.replica.take_urgent(name);
             records.extend(urgent.into_iter().map(pair));
             changes.extend(hashes.into_iter().map(|hash| (name.clone(), hash)));
-            if slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms) {
+            if is_idle && slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms) {
                 records.extend(slot.replica.take_unsaved(name, relay_ms).into_iter().map(pair));
                 let more = slot.replica.unsaved_len() > 0;
                 slot.write_at_ms = more.then_some(now.steady_ms + WRITE_MS);
@@ -77,16 +79,14 @@ impl Client {
         }
         self.storage.batches += 1;
         let number = self.storage.batches;
-        self.storage.out = Some((number, changes));
+        self.storage.out.insert(number, changes);
         let record = |(key, value)| StoredRecord { key, value };
         Some(StorageBatch { number, records: records.into_iter().map(record).collect() })
     }
 
     /// A batch is stored: what is in it outlives a crash. Its messages may be pushed.
     pub fn handle_stored(&mut self, number: u64, now: Now) {
-        let Some((_, changes)) = self.storage.out.take_if(|(out, _)| *out == number) else {
-            return;
-        };
+        let Some(changes) = self.storage.out.remove(&number) else { return };
         for (channel, hash) in changes {
             if let Some(slot) = self.slots.get_mut(&channel) {
                 slot.replica.change_stored(&hash);
@@ -98,9 +98,10 @@ impl Client {
     /// A batch could not be stored: the client goes on without a store, and tells so once by
     /// [`Event::StorageFailed`]. What was written before stays there for another start.
     pub fn handle_storage_failed(&mut self, number: u64, text: &str, now: Now) {
-        if self.storage.out.take_if(|(out, _)| *out == number).is_none() {
+        if self.storage.out.remove(&number).is_none() {
             return;
         }
+        self.storage.out.clear();
         self.storage.is_on = false;
         self.storage.loose.clear();
         for slot in self.slots.values_mut() {
@@ -131,7 +132,7 @@ impl Client {
             !slot.replica.has_urgent() && slot.replica.unsaved_len() == 0 && !slot.is_loading()
         };
         !self.storage.is_on
-            || self.storage.out.is_none()
+            || self.storage.out.is_empty()
                 && self.storage.loose.is_empty()
                 && self.storage.reads.is_idle()
                 && self.slots.values().all(saved)
@@ -161,7 +162,7 @@ impl Client {
 
     /// When something is to be written next, in steady ms.
     pub(super) fn next_write_ms(&self) -> Option<u64> {
-        if !self.storage.is_on || self.storage.out.is_some() {
+        if !self.storage.is_on || !self.storage.out.is_empty() {
             return None;
         }
         self.slots.values().filter_map(|slot| slot.write_at_ms).min()

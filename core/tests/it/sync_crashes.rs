@@ -194,7 +194,12 @@ fn whatever_happens_what_was_stored_is_at_the_relay_once_and_shown_without_it() 
     for seed in seeds {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let config = Config { cases: 1, failure_persistence: None, ..Config::default() };
+        let config = Config {
+            cases: 1,
+            failure_persistence: None,
+            max_shrink_iters: 2_000,
+            ..Config::default()
+        };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let histories = prop::collection::vec(action(), 1..150);
         let case = (histories, any::<bool>(), any::<bool>());

@@ -58,7 +58,10 @@ impl Outbox {
                 self.set_stage(id, Stage::Relayed { seq: None });
             }
         }
+        let is_found = !self.is_waiting(refused);
         match code {
+            // It came meanwhile, by the change of a sibling.
+            _ if is_found => Refused::Unknown,
             "duplicate" => {
                 self.held.remove(&refused);
                 self.leave_window(refused);
@@ -101,16 +104,21 @@ impl Outbox {
         stage.is_some_and(|stage| !matches!(stage, Stage::Relayed { .. }))
     }
 
-    /// The relay has a message in this window by a change that is not this client's: a sibling wrote
-    /// it as well. What this client wrote would be refused, and is not pushed.
-    pub(crate) fn found(&mut self, id: MessageId, window: Window, seq: u64) {
+    /// The name of a message's change, if it is in an own-document.
+    pub(crate) fn hash_of(&self, id: MessageId) -> Option<ChangeHash> {
+        self.own.get(&id).and_then(|own| self.change_of(own)).map(|(_, change)| change.hash)
+    }
+
+    /// The relay has a message in this window. If `is_void`, by a change that is not this client's: a
+    /// sibling wrote it as well. What this client wrote would be refused then, and is not pushed.
+    pub(crate) fn found(&mut self, id: MessageId, window: Window, seq: u64, is_void: bool) {
         let Some(own) = self.own.get(&id) else { return };
         if let Some((number, position)) = own.place
             && let Some(document) = self.documents.get_mut(&number)
             && let Ok(at) = document.changes.binary_search_by_key(&position, |c| c.position)
             && let Some(change) = document.changes.get_mut(at)
         {
-            change.is_void = true;
+            change.is_void = is_void;
         }
         self.held.remove(&id);
         self.leave_window(id);

@@ -141,7 +141,7 @@ impl Outbox {
         Some((OwnRecord { content, written_ms, window: own.window, stage }, own.filed))
     }
 
-    fn change_of(&self, own: &Own) -> Option<(&OwnDocument, &OwnChange)> {
+    pub(super) fn change_of(&self, own: &Own) -> Option<(&OwnDocument, &OwnChange)> {
         let (number, position) = own.place?;
         let document = self.documents.get(&number)?;
         let at = document.changes.binary_search_by_key(&position, |change| change.position).ok()?;

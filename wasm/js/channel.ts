@@ -15,6 +15,8 @@ export interface ClientHost {
   call<T>(use: (engine: Engine) => T): T;
   /** Does what the last call asks for: frames, events, timers. */
   drain(): void;
+  /** A message was written here. */
+  wrote(): void;
   closed(channel: LiveChannel): void;
 }
 
@@ -94,6 +96,7 @@ export class LiveChannel implements Channel, ChannelHost {
     const message = this.#message(id);
     if (message === undefined) throw new BackscrollError('engine_failed', 'a message that was sent is not there');
     this.#written();
+    this.#client.wrote();
     return message;
   }
 

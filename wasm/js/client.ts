@@ -4,6 +4,8 @@ import { LiveChannel } from './channel.js';
 import { Guard } from './engine.js';
 import type { Engine } from './engine.js';
 import { BackscrollError } from './errors.js';
+import { Keeper } from './keeper.js';
+import type { Storage } from './storage.js';
 import { Cell } from './store.js';
 import { Connection as Link } from './transport.js';
 import type { OpenSocket } from './transport.js';
@@ -18,7 +20,17 @@ type Event =
   | { event: 'disconnect'; code: string }
   | { event: 'changed'; channel: string; reason: Change['reason']; sent: boolean }
   | { event: 'error'; code: string; text: string }
-  | { event: 'problem'; channel: string; text: string };
+  | { event: 'problem'; channel: string; text: string }
+  | { event: 'storageFailed'; text: string }
+  | { event: 'badRecord'; text: string };
+
+/** Where a client keeps what it knows, if not in memory only. */
+export interface Place {
+  readonly name: string;
+  readonly storage: Storage;
+  /** Asks that it not be thrown away when space runs short; whether it will not. */
+  persist(ask: boolean): Promise<boolean>;
+}
 
 export class LiveClient implements Client {
   readonly user: string;
@@ -32,23 +44,40 @@ export class LiveClient implements Client {
   readonly connection = this.#connectionCell;
   readonly channels = this.#listCell;
   readonly #wake = new Wake(() => { this.#run(); });
-  readonly #flushes: (() => void)[] = [];
+  readonly #flushes: { resolve: () => void; reject: (error: Error) => void }[] = [];
   readonly #stopListening: () => void;
   #link: Link | undefined;
+  readonly #place: Place | undefined;
+  readonly #keeper: Keeper | undefined;
+  #storage: Connection['storage'] = 'memory';
+  /** Whether the browser was asked to keep the store. */
+  #asked = false;
   #error: Error | undefined;
   #listText = '[]';
   #listDirty = false;
   #listTimer: ReturnType<typeof setInterval> | undefined;
   #draining = false;
 
-  constructor(options: ClientOptions, url: string, openSocket: OpenSocket) {
+  /** Without a place everything is kept in memory; `lost` says that this was not meant. */
+  constructor(options: ClientOptions, url: string, openSocket: OpenSocket, place?: Place, lost?: Error) {
     const { user, newest, memoryBytes } = options;
     this.user = user;
     this.#url = url;
     this.#token = options.token;
     this.#openSocket = openSocket;
-    const setUp = { user, ...(newest === undefined ? {} : { newest }), ...(memoryBytes === undefined ? {} : { memoryBytes }) };
+    const setUp = { user, newest, memoryBytes, storage: place !== undefined };
     this.#guard = new Guard(setUp, (error) => { this.#failed(error); });
+    this.#place = place;
+    if (place) {
+      this.#keeper = new Keeper(this, place.storage, place.name);
+      this.#storage = 'best-effort';
+      this.#persist(false);
+    }
+    if (lost) {
+      this.#storage = 'failed';
+      this.#error = lost;
+    }
+    this.#readConnection();
     this.#stopListening = this.#listenToNetwork();
     this.connect();
   }
@@ -88,19 +117,27 @@ export class LiveClient implements Client {
 
   flush(): Promise<void> {
     if (this.dead) return Promise.reject(new BackscrollError('closed', 'the client is closed'));
-    if (this.#connectionCell.getSnapshot().pendingOut === 0) return Promise.resolve();
-    return new Promise((resolve) => { this.#flushes.push(resolve); });
+    if (this.#pendingOut() === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => { this.#flushes.push({ resolve, reject }); });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.dead) {
-      for (const channel of [...this.#channels.values()]) channel[Symbol.dispose]();
       this.call((engine) => { engine.stop(); });
       this.drain();
+      await this.#keeper?.save();
     }
     this.#stop();
+    for (const channel of [...this.#channels.values()]) channel[Symbol.dispose]();
     this.#guard.free();
-    await Promise.resolve();
+    await this.#keeper?.close();
+  }
+
+  /** A message was written here: the browser is asked to keep the store, once. */
+  wrote(): void {
+    if (this.#asked) return;
+    this.#asked = true;
+    this.#persist(true);
   }
 
   /** Does what the engine wants done. Safe to call at any time, also from within itself. */
@@ -112,6 +149,8 @@ export class LiveClient implements Client {
       while ((events = this.call((engine) => engine.pollEvents())) !== undefined) {
         for (const event of JSON.parse(events) as Event[]) this.#handle(event);
       }
+      // Before any frame: what a frame says may rest on what is stored.
+      this.#keeper?.drain();
       let frame: Uint8Array | undefined;
       while ((frame = this.call((engine) => engine.pollFrame())) !== undefined) this.#link?.send(frame);
       this.#wake.at(this.call((engine) => engine.pollTimeout()));
@@ -150,6 +189,13 @@ export class LiveClient implements Client {
         break;
       case 'problem':
         this.#setError(new BackscrollError('bad_data', `channel ${event.channel}: ${event.text}`));
+        break;
+      case 'storageFailed':
+        this.#storage = 'failed';
+        this.#setError(new BackscrollError('storage_failed', `messages are kept in memory only: ${event.text}`));
+        break;
+      case 'badRecord':
+        this.#setError(new BackscrollError('bad_record', `a stored record was left out: ${event.text}`));
         break;
     }
   }
@@ -192,17 +238,29 @@ export class LiveClient implements Client {
     }
   }
 
+  #pendingOut(): number {
+    return (JSON.parse(this.call((engine) => engine.connection())) as { pendingOut: number }).pendingOut;
+  }
+
   #readConnection(): void {
     const { state, pendingOut } = JSON.parse(this.call((engine) => engine.connection())) as Pick<Connection, 'state' | 'pendingOut'>;
     if (state === 'live') this.#error = undefined;
-    this.#connectionCell.set({ state, pendingOut, storage: 'memory', ...(this.#error ? { error: this.#error } : {}) });
-    if (pendingOut === 0) for (const resolve of this.#flushes.splice(0)) resolve();
+    this.#connectionCell.set({ state, pendingOut, storage: this.#storage, ...(this.#error ? { error: this.#error } : {}) });
+    if (pendingOut === 0) for (const { resolve } of this.#flushes.splice(0)) resolve();
     for (const channel of this.#channels.values()) channel.connectionChanged();
   }
 
   #setError(error: Error): void {
     this.#error = error;
-    this.#connectionCell.set({ ...this.#connectionCell.getSnapshot(), error });
+    this.#connectionCell.set({ ...this.#connectionCell.getSnapshot(), storage: this.#storage, error });
+  }
+
+  #persist(ask: boolean): void {
+    void this.#place?.persist(ask).then((kept) => {
+      if (!kept || this.dead || this.#storage !== 'best-effort') return;
+      this.#storage = 'persistent';
+      this.#readConnection();
+    });
   }
 
   #readList(): void {
@@ -235,11 +293,15 @@ export class LiveClient implements Client {
       this.#take(link, (engine) => { engine.closed(); });
       link.close();
     };
+    // A page that is hidden may be ended without another word.
+    const hidden = (): void => { if (document.hidden && !this.dead) void this.#keeper?.save(); };
     window.addEventListener('online', online);
     window.addEventListener('offline', offline);
+    document.addEventListener('visibilitychange', hidden);
     return () => {
       window.removeEventListener('online', online);
       window.removeEventListener('offline', offline);
+      document.removeEventListener('visibilitychange', hidden);
     };
   }
 
@@ -250,6 +312,8 @@ export class LiveClient implements Client {
   }
 
   #stop(): void {
+    const closed = this.#error ?? new BackscrollError('closed', 'the client was closed before everything was sent');
+    for (const { reject } of this.#flushes.splice(0)) reject(closed);
     this.#wake.stop();
     clearInterval(this.#listTimer);
     this.#link?.close();
@@ -259,11 +323,13 @@ export class LiveClient implements Client {
 }
 
 /** Refuses options that this version has nothing behind. */
-export function checkOptions({ storage = 'memory', engine = 'auto' }: ClientOptions): void {
-  if (storage !== 'memory') {
-    throw new BackscrollError('unsupported_storage', "only storage: 'memory' is there yet; messages not sent are lost with the page");
-  }
+export function checkOptions({ engine = 'auto' }: ClientOptions): void {
   if (engine === 'worker') {
     throw new BackscrollError('unsupported_engine', "only engine: 'inline' is there yet");
   }
+}
+
+/** The name of a client's store: one for each relay and user. */
+export function storeName(url: string, user: string): string {
+  return `backscroll ${url} ${user}`;
 }

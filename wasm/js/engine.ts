@@ -39,6 +39,14 @@ function warmUp(): void {
   engine.free();
 }
 
+/** How an engine is set up. */
+export interface EngineOptions {
+  user: string;
+  newest?: number | undefined;
+  memoryBytes?: number | undefined;
+  storage?: boolean;
+}
+
 /** Calls an engine; after a panic it is called no more. */
 export class Guard {
   readonly #engine: Engine;
@@ -46,7 +54,7 @@ export class Guard {
   #failure: BackscrollError | undefined;
   #freed = false;
 
-  constructor(options: { user: string; newest?: number; memoryBytes?: number }, onFailure: (error: BackscrollError) => void) {
+  constructor(options: EngineOptions, onFailure: (error: BackscrollError) => void) {
     const seed = globalThis.crypto.getRandomValues(new Uint8Array(32));
     try {
       this.#engine = new Engine(JSON.stringify(options), seed);

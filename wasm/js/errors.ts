@@ -9,6 +9,8 @@ export type ErrorCode =
   | 'closed'
   | 'superseded'
   | 'unsupported_storage'
+  | 'storage_failed'
+  | 'bad_record'
   | 'unsupported_engine'
   | 'init_failed'
   | 'engine_failed'

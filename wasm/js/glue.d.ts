@@ -34,6 +34,15 @@ export class Engine {
   closeView(view: number): void;
   view(view: number): string;
   setVisible(view: number, edges: string, atEnd: boolean): void;
+  pollStorage(): Uint8Array | undefined;
+  stored(batch: number): void;
+  storageFailed(batch: number, text: string): void;
+  pollRead(): string | undefined;
+  records(question: number, records: Uint8Array): void;
+  readFailed(question: number, text: string): void;
+  writtenElsewhere(keys: Uint8Array): void;
+  save(): void;
+  isSaved(): boolean;
 }
 
 export function lastPanic(): string;

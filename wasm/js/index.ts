@@ -1,8 +1,10 @@
 /** Backscroll in a browser. Importing it does nothing; {@link openClient} loads the engine. */
 
-import { checkOptions, LiveClient } from './client.js';
+import { checkOptions, LiveClient, storeName } from './client.js';
+import type { Place } from './client.js';
 import { loadEngine } from './engine.js';
-import { BackscrollError } from './errors.js';
+import { BackscrollError, toError } from './errors.js';
+import { openIdb } from './storage/idb.js';
 import type { SocketLike } from './transport.js';
 import { syncUrl } from './transport.js';
 import type { Client, ClientOptions } from './types.js';
@@ -20,5 +22,32 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   // The one place that names the module: bundlers find and copy it by this very expression.
   await loadEngine(() => options.wasm ?? new URL('./backscroll.wasm', import.meta.url));
   const open = (url: string): SocketLike => new WebSocket(url) as unknown as SocketLike;
-  return new LiveClient(options, syncUrl(relay, base), open);
+  const url = syncUrl(relay, base);
+  const { storage = 'idb', user } = options;
+  if (storage === 'memory') return new LiveClient(options, url, open);
+  if (storage !== 'idb') {
+    throw new BackscrollError('unsupported_storage', "in a browser, storage is 'idb' or 'memory'");
+  }
+  try {
+    return new LiveClient(options, url, open, await openPlace(storeName(url, user)));
+  } catch (thrown) {
+    // A private window may have no storage: the client works, and says that nothing is kept.
+    const error = toError(thrown, 'storage_failed');
+    if (error.code !== 'storage_failed') throw error;
+    return new LiveClient(options, url, open, undefined, error);
+  }
+}
+
+async function openPlace(name: string): Promise<Place> {
+  try {
+    const storage = await openIdb(name, () => undefined);
+    const persist = async (ask: boolean): Promise<boolean> => {
+      // Not everywhere, and only on secure pages.
+      const manager = (navigator as { storage?: StorageManager }).storage;
+      return (ask ? await manager?.persist() : await manager?.persisted()) ?? false;
+    };
+    return { name, storage, persist };
+  } catch (thrown) {
+    throw new BackscrollError('storage_failed', `IndexedDB cannot be opened: ${String(thrown)}`, { cause: thrown });
+  }
 }

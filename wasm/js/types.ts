@@ -28,7 +28,11 @@ export interface ClientOptions {
   readonly relay?: string;
   /** A credential, or what gets one; asked again for each connection. */
   readonly token?: string | (() => Promise<string>);
-  /** Where messages are kept. Only `'memory'`, the default, is there yet. */
+  /**
+   * Where messages are kept: in a browser `'idb'` (IndexedDB, the default), in Node `{ folder }`, or
+   * nowhere but in `'memory'` (Node's default). One store for each relay and user; several tabs share
+   * it, of a folder one client at a time.
+   */
   readonly storage?: 'idb' | 'memory' | { readonly folder: string };
   /** Where the engine runs. `'auto'` is `'inline'`, on this thread, for now. */
   readonly engine?: 'auto' | 'worker' | 'inline';
@@ -54,7 +58,7 @@ export interface Client extends AsyncDisposable {
   flush(): Promise<void>;
   /** Tries to connect now; browsers' `online` event does it too. */
   connect(): void;
-  /** Closes the connection and frees the engine. */
+  /** Closes the connection, waits until everything is stored, and frees the engine. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -73,6 +77,7 @@ export interface Connection {
   readonly state: 'offline' | 'connecting' | 'syncing' | 'live';
   /** Messages that wait to be sent. */
   readonly pendingOut: number;
+  /** `best-effort`: the browser may clear it when space runs short. `failed`: in memory only, not as asked. */
   readonly storage: 'persistent' | 'best-effort' | 'memory' | 'failed';
   /** The last thing that went wrong; a new connection clears it. Its `code` is stable. */
   readonly error?: Error;

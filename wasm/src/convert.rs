@@ -1,8 +1,9 @@
 //! What goes to JavaScript, as JSON: names as the TypeScript surface has them.
 
 use backscroll_core::channel::{Changed, Channel, Item, MessageRow, SendState, UnseenRun, View};
-use backscroll_core::client::{Client, ConnectionState, Event};
+use backscroll_core::client::{Client, ConnectionState, Event, StoredChannel};
 use backscroll_core::message::{Attachment, Content, MessageId};
+use backscroll_core::storage::ReadRequest;
 use backscroll_core::viewport::{At, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,8 @@ pub(crate) struct OptionsIn {
     pub(crate) user: String,
     pub(crate) newest: Option<u32>,
     pub(crate) memory_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) storage: bool,
 }
 
 /// A message to send.
@@ -205,6 +208,8 @@ pub(crate) enum EventOut {
     Changed { channel: String, reason: &'static str, sent: bool, late: bool },
     Error { code: String, text: String },
     Problem { channel: String, text: String },
+    StorageFailed { text: String },
+    BadRecord { text: String },
 }
 
 impl From<Event> for EventOut {
@@ -221,6 +226,11 @@ impl From<Event> for EventOut {
                 late: changed.late,
             },
             Event::Error { code, text } => Self::Error { code, text },
+            Event::StorageFailed { text } => Self::StorageFailed { text },
+            Event::BadRecord { key, text } => {
+                let family = key.first().copied().unwrap_or(0);
+                Self::BadRecord { text: format!("family {family}: {text}") }
+            }
             Event::Problem { channel, problem } => {
                 let text = format!("window {}: {}", problem.window, problem.text);
                 Self::Problem { channel, text }
@@ -260,6 +270,23 @@ impl ConnectionOut {
     }
 }
 
+/// A question to the store.
+#[derive(Debug, Serialize)]
+pub(crate) struct QuestionOut {
+    id: u64,
+    from: Vec<u8>,
+    to: Vec<u8>,
+    values: bool,
+    limit: usize,
+}
+
+impl From<ReadRequest> for QuestionOut {
+    fn from(request: ReadRequest) -> Self {
+        let ReadRequest { id, range, values, limit } = request;
+        Self { id, from: range.from, to: range.to, values, limit }
+    }
+}
+
 /// A line of the channel list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -271,13 +298,19 @@ pub(crate) struct ChannelOut {
     newest_at: Option<u64>,
 }
 
-/// The relay's channels and those open here, by name; of those open here, what the replica knows.
+/// The relay's channels, those in the store and those open here, by name; who comes later in this
+/// order knows more.
 pub(crate) fn channels(client: &Client) -> Vec<ChannelOut> {
-    let listed = client.channels().iter().map(|info| {
-        let (id, total, newest_at) = (info.name.clone(), info.total, info.newest_at);
-        (info.name.clone(), ChannelOut { id, total, unread: 0, newest_at })
+    let kept = client.stored_channels().iter().map(|kept| {
+        let StoredChannel { name, total, unread, newest_ms } = kept.clone();
+        (name.clone(), ChannelOut { id: name, total, unread, newest_at: newest_ms })
     });
-    let mut channels: BTreeMap<_, _> = listed.collect();
+    let mut channels: BTreeMap<_, _> = kept.collect();
+    for info in client.channels() {
+        let (id, total, newest_at) = (info.name.clone(), info.total, info.newest_at);
+        let unread = channels.get(&id).map_or(0, |kept| kept.unread);
+        channels.insert(info.name.clone(), ChannelOut { id, total, unread, newest_at });
+    }
     for (name, channel) in client.open_channels() {
         let known = channels.get(name).and_then(|known| known.newest_at);
         let newest_at = channel.total().checked_sub(1).and_then(|row| channel.time_of_row(row));

@@ -1,10 +1,11 @@
 //! The engine object: each method one call of the facade.
 
 use crate::convert::{
-    ChannelOut, ConnectionOut, EdgeIn, EventOut, InfoOut, MessageOut, OptionsIn, QueryIn, SendIn,
-    TickOut, ViewOut, channels,
+    ChannelOut, ConnectionOut, EdgeIn, EventOut, InfoOut, MessageOut, OptionsIn, QueryIn,
+    QuestionOut, SendIn, TickOut, ViewOut, channels,
 };
 use crate::error::Refusal;
+use crate::records::{pack_batch, unpack};
 use backscroll_core::client::{Client, Edge, Follow, Now, Options, ViewId};
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::Ranked;
@@ -36,6 +37,7 @@ impl Engine {
         let mut set_up = Options::new(&options.user);
         set_up.newest = options.newest.unwrap_or(set_up.newest);
         set_up.segment_bytes_max = options.memory_bytes.unwrap_or(set_up.segment_bytes_max);
+        set_up.storage = options.storage;
         let client = Client::new(set_up, seed).map_err(Refusal::from)?;
         Ok(Self { client, now: Now::default() })
     }
@@ -274,6 +276,68 @@ impl Engine {
         let (first, last) = (edge(first), edge(last));
         let told = self.client.set_visible(view_id(view), first, last, follow, self.now);
         Ok(told.map_err(Refusal::from)?)
+    }
+
+    /// What to write to the store next, all of it or nothing: the batch's number as `f64`, then
+    /// records as `records.rs` lays them out.
+    #[wasm_bindgen(js_name = pollStorage)]
+    pub fn poll_storage(&mut self) -> Option<Vec<u8>> {
+        self.client.poll_storage().map(|batch| pack_batch(&batch))
+    }
+
+    /// A batch outlives a crash from now on.
+    pub fn stored(&mut self, batch: f64) {
+        self.client.handle_stored(ms(batch), self.now);
+    }
+
+    /// A batch could not be written.
+    #[wasm_bindgen(js_name = storageFailed)]
+    pub fn storage_failed(&mut self, batch: f64, text: &str) {
+        self.client.handle_storage_failed(ms(batch), text, self.now);
+    }
+
+    /// What to read from the store: JSON.
+    #[wasm_bindgen(js_name = pollRead)]
+    pub fn poll_read(&mut self) -> Option<String> {
+        self.client.poll_read().map(|question| json(&QuestionOut::from(question)))
+    }
+
+    /// The records that were asked for.
+    ///
+    /// # Errors
+    /// They are not laid out as records.
+    pub fn records(&mut self, question: f64, records: &[u8]) -> Result<(), wasm_bindgen::JsValue> {
+        let records = unpack(records)?;
+        self.client.handle_read(ms(question), records, self.now);
+        Ok(())
+    }
+
+    /// The records that were asked for could not be read.
+    #[wasm_bindgen(js_name = readFailed)]
+    pub fn read_failed(&mut self, question: f64, text: &str) {
+        self.client.handle_read_failed(ms(question), text, self.now);
+    }
+
+    /// Another client of the same store wrote these keys.
+    ///
+    /// # Errors
+    /// They are not laid out as records.
+    #[wasm_bindgen(js_name = writtenElsewhere)]
+    pub fn written_elsewhere(&mut self, keys: &[u8]) -> Result<(), wasm_bindgen::JsValue> {
+        let keys: Vec<_> = unpack(keys)?.into_iter().map(|record| record.key).collect();
+        self.client.handle_foreign(&keys, self.now);
+        Ok(())
+    }
+
+    /// Writes everything now.
+    pub fn save(&mut self) {
+        self.client.save(self.now);
+    }
+
+    /// Whether nothing waits to be written, and all that was is stored.
+    #[wasm_bindgen(js_name = isSaved)]
+    pub fn is_saved(&self) -> bool {
+        self.client.is_saved()
     }
 }
 

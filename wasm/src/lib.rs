@@ -7,6 +7,7 @@
 mod convert;
 mod engine;
 mod error;
+mod records;
 
 pub use engine::Engine;
 

@@ -181,7 +181,6 @@ test('errors have stable codes', async () => {
   await assert.rejects(openClient({ user: 'ada' }), { code: 'bad_request' });
   await assert.rejects(openClient({ user: '', relay: proxy.url }), { code: 'bad_request' });
   await assert.rejects(open('ada', { storage: 'idb' }), { code: 'unsupported_storage' });
-  await assert.rejects(open('ada', { storage: { folder: '/x' } }), { code: 'unsupported_storage' });
   await assert.rejects(open('ada', { engine: 'worker' }), { code: 'unsupported_engine' });
   views[0][Symbol.dispose]();
   thrown(() => views[0].setVisible(0, 0, true), 'closed');

@@ -36,3 +36,9 @@ export function unpackRecords(bytes: Uint8Array, start = 0): StoredRecord[] {
   }
   return records;
 }
+
+/** A batch to write: its number as `f64`, then its records. */
+export function unpackBatch(bytes: Uint8Array): { number: number; records: StoredRecord[] } {
+  const number = new DataView(bytes.buffer, bytes.byteOffset).getFloat64(0, true);
+  return { number, records: unpackRecords(bytes, 8) };
+}

@@ -28,8 +28,8 @@ pub(crate) use kept::Repush;
 pub use loaded::Problem;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
-pub(crate) use restore::Restored;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
+pub(crate) use restore::Restored;
 pub use rows::{Item, MessageRow, View};
 pub use unseen::{Unseen, UnseenRun};
 

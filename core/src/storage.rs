@@ -38,8 +38,8 @@ pub use envelope::RecordError;
 pub use facts::Fact;
 pub use keys::{Key, KeyRange};
 pub use records::{
-    AppendedRecord, ChannelRecord, OwnRecord, OwnStage, SeenRecord, SegmentRecord,
-    SummaryRecord, WrittenChange,
+    AppendedRecord, ChannelRecord, OwnRecord, OwnStage, SeenRecord, SegmentRecord, SummaryRecord,
+    WrittenChange,
 };
 
 /// One record of a store.

@@ -4,8 +4,8 @@
 //! that it counts, changes of loaded windows, and the documents of windows that were just loaded or
 //! have many changes appended. Nothing is told while there is no store.
 
-use super::loaded::Loaded;
 use super::Channel;
+use super::loaded::{Loaded, Saved};
 use crate::change::{ChangeHash, DocKind};
 use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
@@ -92,7 +92,13 @@ impl Kept {
     }
 
     /// A change came for a loaded window that was current.
-    pub(super) fn append(&mut self, window: Window, seq: u64, doc: DocKind, record: AppendedRecord) {
+    pub(super) fn append(
+        &mut self,
+        window: Window,
+        seq: u64,
+        doc: DocKind,
+        record: AppendedRecord,
+    ) {
         self.appended.entry(window).or_default().push((seq, doc, record));
         self.appended_len += 1;
     }
@@ -258,7 +264,7 @@ impl Channel {
         if !loaded.is_current(&entry) || loaded.has_waiting() || !loaded.matches(&entry) {
             return None;
         }
-        let (messages, annotations, facts) = loaded.saved()?;
+        let Saved { messages, annotations, facts } = loaded.saved()?;
         loaded.is_stored = true;
         loaded.appended_bytes = 0;
         for (seq, doc) in std::mem::take(&mut loaded.appended) {

@@ -1,15 +1,15 @@
 //! What the relay says of a channel, taken in: its directory, single changes, whole windows.
 
+use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
 use super::unseen::UnseenRun;
-use super::Channel;
 use crate::change::{ChangeBody, ChangeError, ChangeHash, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
-use crate::timeline::Timeline;
 use crate::storage::Fact;
+use crate::timeline::Timeline;
 use crate::window::Window;
 use crate::wire::{Cursor, WireError, is_late};
 
@@ -121,13 +121,14 @@ impl Channel {
     /// O(entries of the directory given); without resume O(everything loaded).
     pub fn opened(&mut self, opened: Opened, now_ms: u64) {
         let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
+        let is_first = self.head.is_none();
         self.fetching.clear();
         self.damaged.clear();
         self.full.clear();
         self.complete_until_ms = None;
         self.head = Some(opened.head);
         self.kept.moved();
-        self.check_epoch(new_epoch);
+        self.check_epoch(new_epoch || is_first);
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }

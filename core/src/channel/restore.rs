@@ -47,6 +47,8 @@ impl Channel {
         if self.kept.is_on {
             self.kept.stored.extend(restored.windows);
         }
+        // Without a record it is not known what the relay has: the rest is read when it is opened.
+        self.kept.pushed_epoch = Some(Epoch([0; 16]));
         if let Some(record) = restored.channel.filter(|_| self.head.is_none()) {
             self.head = Some(record.head);
             self.directory = record.directory;
@@ -249,14 +251,14 @@ fn read_window(
 ) -> Option<RestoredWindow> {
     let (mut base, mut appended) = (None, Vec::new());
     for (key, value) in records {
-        let read = match key {
-            Key::Segment { .. } => {
-                SegmentRecord::read(&key, &value).map(|record| base = Some((key.clone(), record)))
-            }
-            Key::Appended { seq, doc, .. } => AppendedRecord::read(&key, &value)
-                .map(|record| appended.push((seq, doc, record))),
-            _ => Ok(()),
-        };
+        let read =
+            match key {
+                Key::Segment { .. } => SegmentRecord::read(&key, &value)
+                    .map(|record| base = Some((key.clone(), record))),
+                Key::Appended { seq, doc, .. } => AppendedRecord::read(&key, &value)
+                    .map(|record| appended.push((seq, doc, record))),
+                _ => Ok(()),
+            };
         if let Err(error) = read {
             bad.push((key, error));
         }

@@ -69,11 +69,7 @@ impl Facts {
             let arrived_ms = (before > 0).then_some(before);
             facts.push(Fact { seq, late: is_late(&self.late, at), arrived_ms });
         }
-        if reader.is_empty() {
-            Ok(facts)
-        } else {
-            Err(RecordError::Contradiction("arrival times"))
-        }
+        if reader.is_empty() { Ok(facts) } else { Err(RecordError::Contradiction("arrival times")) }
     }
 }
 
@@ -84,8 +80,11 @@ mod tests {
 
     fn fact() -> impl Strategy<Value = Fact> {
         let arrived = proptest::option::weighted(0.5, 1..SEQ_MAX);
-        (1..SEQ_MAX, any::<bool>(), arrived)
-            .prop_map(|(seq, late, arrived_ms)| Fact { seq, late, arrived_ms })
+        (1..SEQ_MAX, any::<bool>(), arrived).prop_map(|(seq, late, arrived_ms)| Fact {
+            seq,
+            late,
+            arrived_ms,
+        })
     }
 
     proptest! {

@@ -352,8 +352,7 @@ fn written(
     if op.id != id {
         return Err(RecordError::Contradiction("id"));
     }
-    let (hash, actor, position, body_len) =
-        (view.hash, view.actor, view.seq, op.body.len() as u64);
+    let (hash, actor, position, body_len) = (view.hash, view.actor, view.seq, op.body.len() as u64);
     Ok((op.content, OwnStage::Written(WrittenChange { hash, actor, position, chunk, body_len })))
 }
 
@@ -412,3 +411,6 @@ impl AppendedRecord {
         Ok(Self { epoch, entry, chunk, late, arrived_ms })
     }
 }
+
+#[cfg(test)]
+mod tests;

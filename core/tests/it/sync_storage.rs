@@ -270,7 +270,8 @@ fn unsent_messages_of_channels_that_nobody_opens_are_pushed() {
 
 #[test]
 fn a_bad_record_of_any_kind_costs_that_record_only() {
-    let kinds: [(&str, fn(&Key) -> bool); 6] = [
+    type IsKind = fn(&Key) -> bool;
+    let kinds: [(&str, IsKind); 6] = [
         ("summary", |key| matches!(key, Key::Summary { .. })),
         ("channel", |key| matches!(key, Key::Channel { .. })),
         ("seen", |key| matches!(key, Key::Seen { .. })),
@@ -319,7 +320,8 @@ fn a_record_of_a_later_version_is_left_alone() {
     world.crash(0, false);
     world.settle();
     assert!(world.store_of(0).records.contains_key(&key));
-    let bad = |event: &Event| matches!(event, Event::BadRecord { text, .. } if text.contains("format"));
+    let bad =
+        |event: &Event| matches!(event, Event::BadRecord { text, .. } if text.contains("format"));
     assert!(world.peers[0].events.iter().any(bad));
 }
 
@@ -367,7 +369,11 @@ fn a_busy_channel_is_not_written_with_each_message() {
         }
     }
     world.settle();
-    assert!(world.stores[1].batches - batches <= 5, "{} batches", world.stores[1].batches - batches);
+    assert!(
+        world.stores[1].batches - batches <= 5,
+        "{} batches",
+        world.stores[1].batches - batches
+    );
 }
 
 /// Has one client write `count` messages, a second apart, ending at the world's time.

@@ -86,7 +86,12 @@ impl Desk {
 
 impl World {
     /// A new client that keeps its records in a store; with a store of another it is a sibling.
-    pub(crate) fn join_stored(&mut self, name: &str, bytes_max: u64, store: Option<usize>) -> usize {
+    pub(crate) fn join_stored(
+        &mut self,
+        name: &str,
+        bytes_max: u64,
+        store: Option<usize>,
+    ) -> usize {
         let store = store.unwrap_or_else(|| {
             self.stores.push(Store::default());
             self.stores.len() - 1
@@ -96,7 +101,13 @@ impl World {
     }
 
     /// A client, beginning with what its store has.
-    pub(crate) fn new_client(&mut self, name: &str, bytes_max: u64, desk: &Desk, now: Now) -> Client {
+    pub(crate) fn new_client(
+        &mut self,
+        name: &str,
+        bytes_max: u64,
+        desk: &Desk,
+        now: Now,
+    ) -> Client {
         self.started += 1;
         let seed = [self.started; 32];
         let storage = desk.store.is_some();

@@ -2,8 +2,8 @@
 
 use crate::sync_relay::Relay;
 use crate::sync_store::{Desk, Store};
-use backscroll_core::channel::{Item, View};
 use backscroll_core::change::{ChangeBody, ChangeView, DocKind};
+use backscroll_core::channel::{Item, View};
 use backscroll_core::client::{Client, ConnectionState, Event, Now, ViewId};
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::viewport::{At, Query};

@@ -4,7 +4,7 @@
 //! has is in family 6, moved there with the channel record that counts it. A restored own-document is
 //! retired: it pushes what it has, in order, and takes no more.
 
-use super::{Own, OwnChange, OwnDocument, Outbox, Stage};
+use super::{Outbox, Own, OwnChange, OwnDocument, Stage};
 use crate::change::ChangeHash;
 use crate::message::MessageId;
 use crate::storage::{Key, OwnRecord, OwnStage, StoredRecord, WrittenChange};
@@ -65,10 +65,7 @@ impl Outbox {
     }
 
     /// The records to be written at once, and the changes that are stored with them.
-    pub(crate) fn take_urgent(
-        &mut self,
-        channel: &str,
-    ) -> (Vec<StoredRecord>, Vec<ChangeHash>) {
+    pub(crate) fn take_urgent(&mut self, channel: &str) -> (Vec<StoredRecord>, Vec<ChangeHash>) {
         let (mut records, mut hashes) = (Vec::new(), Vec::new());
         for id in std::mem::take(&mut self.urgent) {
             let unsent = Key::Unsent { channel: channel.to_owned(), id };
@@ -240,8 +237,7 @@ impl Outbox {
         let number = self.next_document;
         self.next_document += 1;
         self.restored.insert((window, change.actor), number);
-        let document =
-            OwnDocument { is_restored: true, ..OwnDocument::new(window, change.actor) };
+        let document = OwnDocument { is_restored: true, ..OwnDocument::new(window, change.actor) };
         self.documents.insert(number, document);
         (number, 0)
     }
@@ -298,7 +294,8 @@ impl Outbox {
             }
         }
         for (id, own) in self.own.iter().filter(|_| self.is_kept) {
-            let is_known = own.filed != Filed::Nowhere || matches!(own.stage, Stage::Relayed { .. });
+            let is_known =
+                own.filed != Filed::Nowhere || matches!(own.stage, Stage::Relayed { .. });
             if !is_known && !self.urgent.contains(id) {
                 return Err(format!("message {id} has no record"));
             }

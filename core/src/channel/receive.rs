@@ -48,7 +48,8 @@ pub struct Arrival {
 pub struct SavedAnswer {
     /// What Automerge saved.
     pub bytes: Vec<u8>,
-    /// The messages' seqs, in the order of the document's keys ([`decode_seqs`]).
+    /// The messages' seqs, in the order of the document's keys
+    /// ([`crate::wire::decode_seqs`]).
     pub seqs: Vec<u8>,
     /// Which of them are late, in that order ([`is_late`]).
     pub late: Vec<u8>,

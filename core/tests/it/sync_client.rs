@@ -201,6 +201,28 @@ fn a_message_follows_what_its_author_has_seen_even_on_a_slow_clock() {
 }
 
 #[test]
+fn a_clock_an_hour_slow_writes_into_the_past_until_the_relay_corrects_it() {
+    let mut world = World::new(&["slow", "bob"]);
+    world.settle();
+    world.send(1, "bob's");
+    world.settle();
+    let late = world.join("slow too", 64 << 20);
+    world.peers[late].skew_ms = -3_600_000;
+    world.set_online(late, false);
+    let before = world.send(late, "an hour ago");
+    assert_eq!(before.time_ms(), world.relay.now_ms - 3_600_000, "it knows no better");
+    world.set_online(late, true);
+    world.settle();
+    let now_ms = world.relay.now_ms;
+    let after = world.send(late, "on time");
+    assert!(after.time_ms().abs_diff(now_ms) < 60_000);
+    world.settle();
+    assert_eq!(texts(&mut world, 1).len(), 3);
+    assert_eq!(state(&world, late, before), Some(SendState::Relayed));
+    world.assert_converged();
+}
+
+#[test]
 fn a_view_fetches_what_it_needs_once_and_jumps_anywhere() {
     let mut world = World::new(&["writer"]);
     world.settle();

@@ -5,7 +5,7 @@
 //! have many changes appended. Nothing is told while there is no store.
 
 use super::Channel;
-use super::loaded::Loaded;
+use super::loaded::{Loaded, Saved};
 use crate::change::{ChangeHash, DocKind};
 use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
@@ -264,7 +264,7 @@ impl Channel {
         if !loaded.is_current(&entry) || loaded.has_waiting() || !loaded.matches(&entry) {
             return None;
         }
-        let (messages, annotations, facts) = loaded.saved()?;
+        let Saved { messages, annotations, facts } = loaded.saved()?;
         loaded.is_stored = true;
         loaded.appended_bytes = 0;
         for (seq, doc) in std::mem::take(&mut loaded.appended) {

@@ -54,6 +54,15 @@ pub struct Problem {
     pub text: String,
 }
 
+/// A window as a store keeps it.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub(crate) messages: Vec<u8>,
+    pub(crate) annotations: Option<Vec<u8>>,
+    /// In the order of the segment's keys.
+    pub(crate) facts: Vec<Fact>,
+}
+
 /// A loaded window.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -279,12 +288,13 @@ impl Loaded {
     ///
     /// # Complexity
     /// O(size) where the segment changed since it was loaded.
-    pub(crate) fn saved(&mut self) -> Option<(Vec<u8>, Option<Vec<u8>>, Vec<Fact>)> {
+    pub(crate) fn saved(&mut self) -> Option<Saved> {
         let facts: Option<Vec<_>> =
             self.messages.messages().map(|(id, _)| self.facts.get(&id).copied()).collect();
         let facts = facts.filter(|facts| facts.len() == self.facts.len())?;
         let messages = self.bytes.take().unwrap_or_else(|| self.messages.save());
-        Some((messages, self.annotations.as_ref().map(SegmentDoc::save), facts))
+        let annotations = self.annotations.as_ref().map(SegmentDoc::save);
+        Some(Saved { messages, annotations, facts })
     }
 
     /// About how much memory it takes, in bytes.

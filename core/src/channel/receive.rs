@@ -48,7 +48,8 @@ pub struct Arrival {
 pub struct SavedAnswer {
     /// What Automerge saved.
     pub bytes: Vec<u8>,
-    /// The messages' seqs, in the order of the document's keys ([`decode_seqs`]).
+    /// The messages' seqs, in the order of the document's keys
+    /// ([`crate::wire::decode_seqs`]).
     pub seqs: Vec<u8>,
     /// Which of them are late, in that order ([`is_late`]).
     pub late: Vec<u8>,
@@ -123,13 +124,14 @@ impl Channel {
         let is_first = self.head.is_none();
         let since_seq = self.head.as_ref().map_or(0, |head| head.seq);
         let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
+        let is_first = self.head.is_none();
         self.fetching.clear();
         self.damaged.clear();
         self.full.clear();
         self.complete_until_ms = None;
         self.head = Some(opened.head);
         self.kept.moved();
-        self.check_epoch(new_epoch);
+        self.check_epoch(new_epoch || is_first);
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }

@@ -47,6 +47,8 @@ impl Channel {
         if self.kept.is_on {
             self.kept.stored.extend(restored.windows);
         }
+        // Without a record it is not known what the relay has: the rest is read when it is opened.
+        self.kept.pushed_epoch = Some(Epoch([0; 16]));
         if let Some(record) = restored.channel.filter(|_| self.head.is_none()) {
             self.head = Some(record.head);
             self.directory = record.directory;

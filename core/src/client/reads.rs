@@ -268,9 +268,8 @@ impl Client {
                 self.siblings_read(&channel, (first, last), own, now);
             }
             Purpose::Seen { channel } => {
-                let seen = records.into_iter().find_map(|record| {
-                    self.record(record, |key, value| SeenRecord::read(key, value))
-                });
+                let seen =
+                    records.into_iter().find_map(|record| self.record(record, SeenRecord::read));
                 if let (Some((_, seen)), Some(slot)) = (seen, self.slots.get_mut(&channel)) {
                     slot.replica.merge_seen(&seen);
                 }
@@ -281,9 +280,7 @@ impl Client {
     fn summaries_read(&mut self, records: Vec<StoredRecord>) {
         let mut channels = Vec::new();
         for record in records {
-            if let Some((key, summary)) =
-                self.record(record, |key, value| SummaryRecord::read(key, value))
-            {
+            if let Some((key, summary)) = self.record(record, SummaryRecord::read) {
                 let SummaryRecord { total, unread, newest_ms } = summary;
                 let name = key.channel().to_owned();
                 channels.push(StoredChannel { name, total, unread, newest_ms });
@@ -300,12 +297,11 @@ impl Client {
         for record in records {
             match Key::decode(&record.key) {
                 Some(Key::Channel { .. }) => {
-                    let read = |key: &Key, value: &[u8]| ChannelRecord::read(key, value);
-                    part.channel = self.record(record, read).map(|(_, record)| record);
+                    part.channel =
+                        self.record(record, ChannelRecord::read).map(|(_, record)| record);
                 }
                 Some(Key::Seen { .. }) => {
-                    let read = |key: &Key, value: &[u8]| SeenRecord::read(key, value);
-                    part.seen = self.record(record, read).map(|(_, record)| record);
+                    part.seen = self.record(record, SeenRecord::read).map(|(_, record)| record);
                 }
                 Some(Key::Segment { window, .. } | Key::Appended { window, .. }) => {
                     part.windows.insert(window);
@@ -371,7 +367,7 @@ impl Client {
     fn own_records(&mut self, records: Vec<StoredRecord>) -> Vec<(MessageId, OwnRecord)> {
         let mut own = Vec::new();
         for record in records {
-            let read = self.record(record, |key, value| OwnRecord::read(key, value));
+            let read = self.record(record, OwnRecord::read);
             if let Some((Key::Unsent { id, .. } | Key::Relayed { id, .. }, record)) = read {
                 own.push((id, record));
             }

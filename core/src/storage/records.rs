@@ -411,3 +411,6 @@ impl AppendedRecord {
         Ok(Self { epoch, entry, chunk, late, arrived_ms })
     }
 }
+
+#[cfg(test)]
+mod tests;

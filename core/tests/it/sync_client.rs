@@ -201,6 +201,28 @@ fn a_message_follows_what_its_author_has_seen_even_on_a_slow_clock() {
 }
 
 #[test]
+fn a_clock_an_hour_slow_writes_into_the_past_until_the_relay_corrects_it() {
+    let mut world = World::new(&["slow", "bob"]);
+    world.settle();
+    world.send(1, "bob's");
+    world.settle();
+    let late = world.join("slow too", 64 << 20);
+    world.peers[late].skew_ms = -3_600_000;
+    world.set_online(late, false);
+    let before = world.send(late, "an hour ago");
+    assert_eq!(before.time_ms(), world.relay.now_ms - 3_600_000, "it knows no better");
+    world.set_online(late, true);
+    world.settle();
+    let now_ms = world.relay.now_ms;
+    let after = world.send(late, "on time");
+    assert!(after.time_ms().abs_diff(now_ms) < 60_000);
+    world.settle();
+    assert_eq!(texts(&mut world, 1).len(), 3);
+    assert_eq!(state(&world, late, before), Some(SendState::Relayed));
+    world.assert_converged();
+}
+
+#[test]
 fn a_view_fetches_what_it_needs_once_and_jumps_anywhere() {
     let mut world = World::new(&["writer"]);
     world.settle();
@@ -298,6 +320,60 @@ fn loaded_windows_stay_within_the_budget_and_come_back() {
     world.send_at(0, "in a hole", Some(T0 - 1_000_000));
     world.settle();
     world.assert_converged();
+}
+
+#[test]
+fn regression_a_window_that_is_behind_takes_no_live_change_before_its_fetch() {
+    let mut world = World::new(&["writer"]);
+    world.settle();
+    fill(&mut world, 0, 6_000);
+    let reader = world.join("reader", 64 << 20);
+    world.settle();
+    let old = Query { at: At::Index(100), before: 5, after: 5 };
+    world.look(reader, old);
+    world.look(reader, LATEST);
+    world.set_online(reader, false);
+    world.send_at(0, "missed", Some(T0 - 5_900_500));
+    world.settle();
+    world.set_online(reader, true);
+    world.settle();
+    world.send_at(0, "live", Some(T0 - 5_900_400));
+    world.settle();
+    let rows = world.look(reader, old);
+    let problem = |event: &Event| matches!(event, Event::Problem { .. });
+    assert!(!world.peers[reader].events.iter().any(problem));
+    assert_eq!(rows.total, 6_002);
+    world.assert_converged();
+}
+
+#[test]
+fn attempts_to_reconnect_spread_and_slow_down() {
+    let mut delays = Vec::new();
+    for seed in 0..40 {
+        let options = backscroll_core::client::Options::new("ada");
+        let mut client = backscroll_core::client::Client::new(options, [seed; 32]).expect("a name");
+        let mut now = backscroll_core::client::Now { wall_ms: T0, steady_ms: 0 };
+        let mut of_client = Vec::new();
+        for _ in 0..8 {
+            let due_ms = client.poll_timeout(now).expect("an attempt is due");
+            of_client.push(due_ms - now.steady_ms);
+            now.steady_ms = due_ms;
+            client.handle_timeout(now);
+            assert!(std::iter::from_fn(|| client.poll_event()).any(|e| e == Event::Connect));
+            client.handle_closed(None, now);
+        }
+        delays.push(of_client);
+    }
+    // The first attempt is made at once; then the bound doubles up to 16 s.
+    for (at, longest_ms) in
+        [0, 1_000, 2_000, 4_000, 8_000, 16_000, 16_000, 16_000].iter().enumerate()
+    {
+        let of_all: Vec<_> = delays.iter().map(|of_client| of_client[at]).collect();
+        assert!(of_all.iter().all(|delay_ms| delay_ms <= longest_ms), "{at}: {of_all:?}");
+        let distinct: std::collections::BTreeSet<_> = of_all.iter().collect();
+        assert!(at == 0 || distinct.len() > 30, "{at}: full jitter, not {of_all:?}");
+        assert!(at == 0 || of_all.iter().any(|delay_ms| *delay_ms > longest_ms / 2));
+    }
 }
 
 #[test]

@@ -183,13 +183,18 @@ fn retry_all(world: &mut World, peer: usize) {
     world.drain(peer);
 }
 
+/// A number that whoever runs the tests gives.
+#[expect(clippy::disallowed_methods, reason = "tests have no other arguments")]
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// `SEED=n` replays one history, `RUNS=n` runs as many.
 #[test]
 fn whatever_happens_what_was_stored_is_at_the_relay_once_and_shown_without_it() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("SEED") {
+    let seeds = match setting("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("RUNS").unwrap_or(64),
+        None => 0..setting("RUNS").unwrap_or(64),
     };
     for seed in seeds {
         let mut bytes = [0; 32];

@@ -270,7 +270,8 @@ fn unsent_messages_of_channels_that_nobody_opens_are_pushed() {
 
 #[test]
 fn a_bad_record_of_any_kind_costs_that_record_only() {
-    let kinds: [(&str, fn(&Key) -> bool); 6] = [
+    type IsKind = fn(&Key) -> bool;
+    let kinds: [(&str, IsKind); 6] = [
         ("summary", |key| matches!(key, Key::Summary { .. })),
         ("channel", |key| matches!(key, Key::Channel { .. })),
         ("seen", |key| matches!(key, Key::Seen { .. })),

@@ -124,7 +124,6 @@ impl Channel {
         let is_first = self.head.is_none();
         let since_seq = self.head.as_ref().map_or(0, |head| head.seq);
         let new_epoch = self.head.as_ref().is_some_and(|head| head.epoch != opened.head.epoch);
-        let is_first = self.head.is_none();
         self.fetching.clear();
         self.damaged.clear();
         self.full.clear();

@@ -326,7 +326,7 @@ fn loaded_windows_stay_within_the_budget_and_come_back() {
 fn regression_a_window_that_is_behind_takes_no_live_change_before_its_fetch() {
     let mut world = World::new(&["writer"]);
     world.settle();
-    fill(&mut world, 0, 6_000);
+    world.fill(0, 6_000);
     let reader = world.join("reader", 64 << 20);
     world.settle();
     let old = Query { at: At::Index(100), before: 5, after: 5 };

@@ -83,7 +83,7 @@ async fn timed(client: &mut Json, at: Value, times: &mut Vec<Duration>) -> Value
 }
 
 /// What the channel's windows are as documents: as `export` writes them.
-fn segments(folder: &std::path::Path, data: &str) {
+fn segments(folder: &std::path::Path, data: &str) -> String {
     let out = folder.to_str().expect("UTF-8");
     let export = ["export", "--data", data, "--channel", "#million", "--format", "automerge"];
     let _ = relay::run_ok(&[&export[..], &["--out", out]].concat(), b"");
@@ -94,18 +94,18 @@ fn segments(folder: &std::path::Path, data: &str) {
     let mut bytes: Vec<u64> = entries.map(size).collect();
     bytes.sort_unstable();
     let at = |percent: usize| bytes[(bytes.len() - 1) * percent / 100] as f64 / 1_000.0;
-    println!(
+    format!(
         "segments: {}, {:.1} MB in all; saved document p50 {:.1} kB, p95 {:.1} kB, largest {:.1} kB",
         bytes.len(),
         bytes.iter().sum::<u64>() as f64 / 1_000_000.0,
         at(50),
         at(95),
         at(100)
-    );
+    )
 }
 
 /// What an empty client receives until the newest 50 are in hand.
-async fn opening(relay: &Relay, total: usize) {
+async fn opening(relay: &Relay, total: usize) -> String {
     let mut client = Sync::connect(relay, "newcomer").await;
     let from = Instant::now();
     let (_, directory) = client.open("#million", 50).await;
@@ -116,13 +116,13 @@ async fn opening(relay: &Relay, total: usize) {
     while rows < 50 {
         rows += Loaded::read(client.expect("a newest segment", newest).await).seqs.len();
     }
-    println!(
+    format!(
         "opening: directory of {} windows {} bytes; {} bytes and {:?} until the newest {rows} are in hand",
         directory.iter().count(),
         with_directory,
         client.received,
         from.elapsed()
-    );
+    )
 }
 
 #[tokio::test]
@@ -157,9 +157,9 @@ async fn history_of_a_million_equals_a_sorted_reference() {
         total as f64 / from.elapsed().as_secs_f64()
     );
 
-    segments(&folder.path().join("export"), data_path);
+    println!("{}", segments(&folder.path().join("export"), data_path));
     let relay = Relay::start_on(&data, &[]);
-    opening(&relay, total).await;
+    println!("{}", opening(&relay, total).await);
     let mut client = Json::connect(&relay).await;
     let mut times = Vec::new();
     let answer = timed(&mut client, json!("latest"), &mut times).await;

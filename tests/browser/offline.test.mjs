@@ -28,10 +28,6 @@ const isKept = (tab) =>
     return navigator.serviceWorker.controller !== null;
   });
 
-/** Whether this browser keeps messages; while the package cannot, tests of that have nothing to test. */
-const keepsMessages = async (tab) =>
-  (await tab.locator('[data-connection]').getAttribute('data-storage')) !== 'memory';
-
 const offlineOptions = { offline: true };
 
 test('written offline, messages wait and are counted, and go out in order when the network is back', async () => {
@@ -94,13 +90,8 @@ test('after the first visit the page opens without a network, at the channel and
   await close(tab);
 });
 
-test('what was written offline survives a reload, and merges with what others wrote meanwhile', async (t) => {
+test('what was written offline survives a reload, and merges with what others wrote meanwhile', async () => {
   const ada = await browser.open(relay, 'ada', '#merge', offlineOptions);
-  if (!(await keepsMessages(ada))) {
-    t.skip('storage');
-    await close(ada);
-    return;
-  }
   await isKept(ada);
   await ada.context().setOffline(true);
   await isAway(ada);
@@ -121,13 +112,8 @@ test('what was written offline survives a reload, and merges with what others wr
   await close(ada, bob);
 });
 
-test('a tab closed right after Enter, offline, has lost nothing', async (t) => {
+test('a tab closed right after Enter, offline, has lost nothing', async () => {
   const tab = await browser.open(relay, 'eve', '#closed', offlineOptions);
-  if (!(await keepsMessages(tab))) {
-    t.skip('storage');
-    await close(tab);
-    return;
-  }
   await isKept(tab);
   await tab.context().setOffline(true);
   await isAway(tab);
@@ -141,6 +127,29 @@ test('a tab closed right after Enter, offline, has lost nothing', async (t) => {
   await next.waitForFunction(() => document.querySelector('[data-message-id]')?.dataset.send !== 'queued');
   assert.deepEqual((await relay.newest('#closed', 10)).map(({ text }) => text), ['last words']);
   await close(tab);
+});
+
+test('two tabs share what is kept: one shows what the other wrote offline, and sends it when that is closed', async () => {
+  const first = await browser.open(relay, 'gus', '#tabs', offlineOptions);
+  await isKept(first);
+  const second = await first.context().newPage();
+  await second.goto(addressOf(relay, 'gus', '#tabs'));
+  await isConnected(second);
+  await first.context().setOffline(true);
+  await isAway(first);
+  await isAway(second);
+  await write(first, 'from the first tab');
+  await rowOf(second, 'from the first tab').waitFor();
+  await write(second, 'from the second tab');
+  await rowOf(first, 'from the second tab').waitFor();
+  await first.close();
+  await second.context().setOffline(false);
+  await isConnected(second);
+  await second.locator('[data-send=queued]').first().waitFor({ state: 'detached' });
+  const texts = ['from the first tab', 'from the second tab'];
+  assert.deepEqual(await textsOf(second), texts);
+  assert.deepEqual((await relay.newest('#tabs', 10)).map(({ text }) => text), texts);
+  await close(second);
 });
 
 test('no page reported an error', () => {

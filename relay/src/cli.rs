@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod export;
 mod import;
+mod new_epoch;
 pub(crate) mod output;
 mod progress;
 mod row;
@@ -42,6 +43,8 @@ enum Command {
     Send(send::SendArguments),
     /// Verify that everything in a data folder agrees
     Check(check::CheckArguments),
+    /// After a data folder was restored from a copy: have clients bring back what it lacks
+    NewEpoch(new_epoch::NewEpochArguments),
 }
 
 /// How a command that did its work ended.
@@ -73,6 +76,7 @@ impl Arguments {
             Command::Tail(arguments) => tail::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
+            Command::NewEpoch(arguments) => new_epoch::run(&arguments),
         }
     }
 }

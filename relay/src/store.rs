@@ -146,6 +146,21 @@ impl Store {
         Ok(Self { kv, epoch })
     }
 
+    /// Begins another history: every seq that a client remembers is void, and each client pushes its
+    /// own changes again that are missing here. For a store that was restored from a copy.
+    ///
+    /// # Errors
+    /// The system gives no random numbers, or the store cannot be written.
+    pub fn renew_epoch(&mut self) -> Result<(), StoreError> {
+        let mut epoch = [0; 16];
+        getrandom::fill(&mut epoch)?;
+        let mut batch = Batch::new();
+        batch.put(Family::Meta, keys::META_EPOCH.to_vec(), epoch.to_vec());
+        self.kv.write(batch, Durability::Sync)?;
+        self.epoch = epoch;
+        Ok(())
+    }
+
     /// The random id of this store's history.
     #[must_use]
     pub const fn epoch(&self) -> [u8; 16] {
@@ -168,6 +183,18 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_renewed_epoch_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let first = store.epoch();
+        store.renew_epoch().unwrap();
+        let second = store.epoch();
+        assert_ne!(first, second);
+        drop(store);
+        assert_eq!(Store::open(folder.path()).unwrap().epoch(), second);
+    }
 
     #[test]
     fn a_store_keeps_its_epoch_and_belongs_to_one_opener() {

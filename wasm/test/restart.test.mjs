@@ -60,7 +60,7 @@ test('what was written offline is there after a restart without the relay, and i
 
   const again = await open('ada');
   const view = again.channel('#offline').view();
-  const window = await until(view, ({ items }) => items.length === 4 && { items });
+  const window = await until(view, ({ items }) => items.length === 4 && items.every(({ id }) => id) && { items });
   assert.deepEqual(window.items.map(({ text }) => text), ['while the relay is there', 'one', 'two', 'three']);
   assert.deepEqual(window.items.slice(1).map(({ id }) => id), ids);
   // The first may be among them: it was acknowledged, and the change itself may not have come back yet.

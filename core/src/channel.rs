@@ -140,6 +140,12 @@ impl Channel {
         self.outbox.pending()
     }
 
+    /// Whether nothing waits for the relay, nor for a change to be passed over that it has already.
+    #[must_use]
+    pub(crate) fn is_sent(&self) -> bool {
+        self.outbox.pending() == 0 && self.outbox.is_all_acked()
+    }
+
     /// The state of a message of this client, None for any other.
     #[must_use]
     pub fn send_state(&self, id: MessageId) -> Option<SendState> {

@@ -318,15 +318,12 @@ impl Client {
         true
     }
 
-    /// Closes a channel, and its views, unless messages of it wait to be sent; whether it did. One
-    /// that is being read from the store is closed afterwards, when its unsent messages are sent.
+    /// Closes a channel, and its views; whether it did at once. One with messages that wait to be
+    /// sent, or that is being read from the store, is closed afterwards.
     pub fn close_channel(&mut self, name: &str, now: Now) -> bool {
         let Some(slot) = self.slots.get_mut(name) else { return false };
-        if slot.replica.pending_len() > 0 {
-            return false;
-        }
         self.views.retain(|_, view| view.channel != name);
-        if slot.is_loading() {
+        if slot.replica.pending_len() > 0 || slot.is_loading() {
             slot.is_wanted = false;
             return false;
         }

@@ -74,8 +74,13 @@ impl Sync {
     }
 
     async fn arrival(&mut self) -> Option<RelayFrame> {
+        // Pings do not put the deadline off.
+        within("a frame", self.next_frame()).await
+    }
+
+    async fn next_frame(&mut self) -> Option<RelayFrame> {
         loop {
-            match within("a frame", self.socket.next()).await? {
+            match self.socket.next().await? {
                 Ok(Message::Binary(bytes)) => {
                     self.received += bytes.len() as u64;
                     if let Some(frame) = self.assembler.read(&bytes).expect("a frame") {

@@ -256,7 +256,8 @@ export class LiveClient implements Client {
   }
 
   #persist(ask: boolean): void {
-    void this.#place?.persist(ask).then((kept) => {
+    const asked = this.#place?.persist(ask).catch(() => false);
+    void asked?.then((kept) => {
       if (!kept || this.dead || this.#storage !== 'best-effort') return;
       this.#storage = 'persistent';
       this.#readConnection();
@@ -326,6 +327,16 @@ export class LiveClient implements Client {
 export function checkOptions({ engine = 'auto' }: ClientOptions): void {
   if (engine === 'worker') {
     throw new BackscrollError('unsupported_engine', "only engine: 'inline' is there yet");
+  }
+}
+
+/** A client on a store, which is closed again if the client cannot be set up. */
+export async function withPlace(options: ClientOptions, url: string, open: OpenSocket, place: Place): Promise<LiveClient> {
+  try {
+    return new LiveClient(options, url, open, place);
+  } catch (thrown) {
+    await place.storage.close();
+    throw thrown;
   }
 }
 

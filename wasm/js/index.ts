@@ -1,6 +1,6 @@
 /** Backscroll in a browser. Importing it does nothing; {@link openClient} loads the engine. */
 
-import { checkOptions, LiveClient, storeName } from './client.js';
+import { checkOptions, LiveClient, storeName, withPlace } from './client.js';
 import type { Place } from './client.js';
 import { loadEngine } from './engine.js';
 import { BackscrollError, toError } from './errors.js';
@@ -28,14 +28,14 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   if (storage !== 'idb') {
     throw new BackscrollError('unsupported_storage', "in a browser, storage is 'idb' or 'memory'");
   }
+  let place: Place;
   try {
-    return new LiveClient(options, url, open, await openPlace(storeName(url, user)));
+    place = await openPlace(storeName(url, user));
   } catch (thrown) {
     // A private window may have no storage: the client works, and says that nothing is kept.
-    const error = toError(thrown, 'storage_failed');
-    if (error.code !== 'storage_failed') throw error;
-    return new LiveClient(options, url, open, undefined, error);
+    return new LiveClient(options, url, open, undefined, toError(thrown, 'storage_failed'));
   }
+  return withPlace(options, url, open, place);
 }
 
 async function openPlace(name: string): Promise<Place> {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { checkOptions, LiveClient } from './client.js';
+import { checkOptions, LiveClient, withPlace } from './client.js';
 import type { Place } from './client.js';
 import { loadEngine } from './engine.js';
 import { BackscrollError } from './errors.js';
@@ -29,7 +29,7 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   if (typeof storage !== 'object') {
     throw new BackscrollError('unsupported_storage', "in Node, storage is { folder } or 'memory'");
   }
-  return new LiveClient(options, url, open, await openPlace(storage.folder, url, options.user));
+  return withPlace(options, url, open, await openPlace(storage.folder, url, options.user));
 }
 
 /** A folder holds the stores of several relays and users, each in one of its own. */

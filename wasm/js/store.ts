@@ -29,6 +29,13 @@ export class Cell<T> implements Store<T> {
   set(value: T): void {
     if (Object.is(value, this.#value)) return;
     this.#value = value;
-    for (const subscriber of [...this.#subscribers]) subscriber();
+    for (const subscriber of [...this.#subscribers]) {
+      try {
+        subscriber();
+      } catch (thrown) {
+        // An application's error ends neither the other subscribers nor what told them.
+        queueMicrotask(() => { throw thrown; });
+      }
+    }
   }
 }

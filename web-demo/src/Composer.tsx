@@ -6,16 +6,17 @@ import { draftOf, keepDraft } from './device';
 
 interface Props {
   readonly ref: Ref<HTMLTextAreaElement>;
+  readonly user: string;
   readonly channel: Channel;
   readonly onSent: () => void;
 }
 
-export function Composer({ ref, channel, onSent }: Props) {
-  const [text, setText] = useState(() => draftOf(channel.id));
+export function Composer({ ref, user, channel, onSent }: Props) {
+  const [text, setText] = useState(() => draftOf(user, channel.id));
   const [error, setError] = useState('');
   const change = (draft: string): void => {
     setText(draft);
-    keepDraft(channel.id, draft);
+    keepDraft(user, channel.id, draft);
   };
   const send = (): void => {
     if (!text.trim()) return;

@@ -31,14 +31,16 @@ export function isName(name: string): boolean {
 }
 
 /** What was being written in a channel. */
-export function draftOf(channel: string): string {
-  return read(DRAFT_KEY + channel) ?? '';
+export function draftOf(user: string, channel: string): string {
+  return read(keyOfDraft(user, channel)) ?? '';
 }
 
 /** Keeps what is being written in a channel. */
-export function keepDraft(channel: string, text: string): void {
-  write(DRAFT_KEY + channel, text);
+export function keepDraft(user: string, channel: string, text: string): void {
+  write(keyOfDraft(user, channel), text);
 }
+
+const keyOfDraft = (user: string, channel: string): string => DRAFT_KEY + JSON.stringify([user, channel]);
 
 // A browser may forbid storage: then a name and drafts last as long as the page.
 function read(key: string): string | null {

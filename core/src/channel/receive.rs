@@ -366,16 +366,19 @@ impl Channel {
 
     /// Merges newer entries: windows of an older generation go, others that lack something are behind.
     fn take_entries(&mut self, entries: &Directory) {
-        self.directory.merge(entries);
         for (window, entry) in entries.iter() {
             let void = |loaded: &Loaded| loaded.generation < entry.generation;
             if self.windows.get(&window).is_some_and(void) {
                 self.unload(window);
             }
-            self.kept.erased(window);
+            if self.directory.get(window).is_some_and(|known| known.generation < entry.generation) {
+                self.kept.erased(window);
+            }
+        }
+        self.directory.merge(entries);
+        for (window, _) in entries.iter() {
             self.refresh_hole(window);
         }
-        self.changed.edited = true;
         self.kept.moved();
     }
 

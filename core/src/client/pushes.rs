@@ -9,7 +9,7 @@ impl Client {
     pub(super) fn push_all(&mut self, now: Now) {
         let relay_ms = self.clock.relay_ms(now);
         for (name, slot) in &mut self.slots {
-            if slot.replica.pending_len() == 0 {
+            if slot.replica.is_sent() {
                 continue;
             }
             slot.replica.write_held(relay_ms, &mut self.entropy);

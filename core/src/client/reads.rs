@@ -155,6 +155,10 @@ impl Client {
         }
         let mut siblings: BTreeMap<String, (MessageId, MessageId)> = BTreeMap::new();
         for key in keys.iter().filter_map(|key| Key::decode(key)) {
+            if matches!(key, Key::Unsent { .. }) && !self.connection.is_ready() {
+                // It may be closed before it can send: this client sends it then.
+                self.open_slot(key.channel(), now);
+            }
             let Some(slot) = self.slots.get_mut(key.channel()).filter(|slot| !slot.is_loading())
             else {
                 continue;

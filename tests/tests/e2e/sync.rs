@@ -110,6 +110,9 @@ async fn everyone_sees_each_message_once_over_sync() {
 async fn a_fetched_window_equals_the_relays_at_every_seq_while_compaction_runs() {
     const MESSAGES: u64 = 1_500;
     let relay = Arc::new(Relay::start());
+    // Open before the first message: what was there at the cut does not come live.
+    let mut client = Sync::connect(&relay, "reader").await;
+    let (_, _) = client.open("c", 0).await;
     let sending = relay.clone();
     let sender = tokio::spawn(async move {
         let mut client = Json::connect(&sending).await;
@@ -121,8 +124,6 @@ async fn a_fetched_window_equals_the_relays_at_every_seq_while_compaction_runs()
             assert_eq!(client.ask(send).await["event"], "ack");
         }
     });
-    let mut client = Sync::connect(&relay, "reader").await;
-    let (_, _) = client.open("c", 0).await;
     let window = Window::covering(0, T0);
     let mut live = BTreeMap::new();
     let mut loads: Vec<Loaded> = Vec::new();

@@ -1,7 +1,7 @@
 // Waiting on conditions, with a deadline.
 
 /** Long enough for a loaded machine; a test that passes never waits for it. */
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 60_000;
 
 /** The first truthy answer of `check`, asked at each change of a store. */
 export function until(store, check) {

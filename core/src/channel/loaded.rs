@@ -266,7 +266,7 @@ impl Loaded {
     /// The messages of the document itself, in the order of its keys: newest millisecond first,
     /// within one the smallest id first.
     pub(crate) fn ids_in_document(&self) -> Vec<MessageId> {
-        self.messages.messages().map(|(id, _)| id).collect()
+        self.messages.ids()
     }
 
     pub(crate) fn content(&self, id: MessageId) -> Option<Content> {

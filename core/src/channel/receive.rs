@@ -4,7 +4,7 @@ use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
 use super::unseen::UnseenRun;
-use crate::change::{ChangeBody, ChangeError, ChangeHash, ChangeView, DocKind};
+use crate::change::{ChangeBody, ChangeError, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
@@ -419,12 +419,6 @@ impl Channel {
         if time_ms < TIME_MS_MAX && time_ms >= now_ms {
             self.ids.observe(MessageId::first_of(time_ms + 1));
         }
-    }
-
-    /// The hash and seq of the last change taken in, for tests and logs.
-    #[must_use]
-    pub fn position(&self) -> Option<(u64, ChangeHash)> {
-        self.head.as_ref().map(|head| (head.seq, head.hash))
     }
 }
 

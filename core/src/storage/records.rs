@@ -230,6 +230,13 @@ fn window_of(key: &Key) -> Result<Window, RecordError> {
     }
 }
 
+/// A window's entry as its records have it; none if the key is no window's, which is a mistake.
+fn entry_bytes(key: &Key, entry: Entry) -> Vec<u8> {
+    let bytes = window_of(key).map(|window| Directory::of_one(window, entry).encode());
+    debug_assert!(bytes.is_ok());
+    bytes.unwrap_or_default()
+}
+
 fn entry_of(window: Window, bytes: &[u8]) -> Result<Entry, RecordError> {
     let entry = Directory::decode(bytes)?.get(window).copied();
     entry.ok_or(RecordError::Contradiction("window"))
@@ -360,11 +367,10 @@ impl SegmentRecord {
     /// The record under its key, which must be a segment's.
     #[must_use]
     pub fn to_stored(&self, key: &Key) -> StoredRecord {
-        let entry = window_of(key).map(|window| Directory::of_one(window, self.entry).encode());
-        debug_assert!(entry.is_ok());
+        let entry = entry_bytes(key, self.entry);
         let raw = RawSegment {
             epoch: self.epoch,
-            entry: entry.unwrap_or_default(),
+            entry,
             messages: self.messages.clone(),
             annotations: self.annotations.clone(),
             facts: Facts::of(&self.facts),
@@ -389,11 +395,10 @@ impl AppendedRecord {
     /// The record under its key, which must be an appended change's.
     #[must_use]
     pub fn to_stored(&self, key: &Key) -> StoredRecord {
-        let entry = window_of(key).map(|window| Directory::of_one(window, self.entry).encode());
-        debug_assert!(entry.is_ok());
+        let entry = entry_bytes(key, self.entry);
         let raw = RawAppended {
             epoch: self.epoch,
-            entry: entry.unwrap_or_default(),
+            entry,
             chunk: self.chunk.clone(),
             late: self.late.clone(),
             arrived_ms: self.arrived_ms,

@@ -300,7 +300,7 @@ pub enum RelayFrame {
         /// Messages in the channel at the head.
         #[n(4)]
         total: u64,
-        /// Late messages since the cursor, those of consecutive seqs as one run.
+        /// Late messages since the cursor, those with no other message between them as one run.
         #[n(5)]
         #[cbor(with = "fields::list", skip_if = "Vec::is_empty")]
         late: Vec<LateRun>,

@@ -33,14 +33,15 @@ mod envelope;
 mod facts;
 mod keys;
 mod records;
+mod seen;
 
 pub use envelope::RecordError;
 pub use facts::Fact;
 pub use keys::{Key, KeyRange};
 pub use records::{
-    AppendedRecord, ChannelRecord, OwnRecord, OwnStage, SeenRecord, SegmentRecord, SummaryRecord,
-    WrittenChange,
+    AppendedRecord, ChannelRecord, OwnRecord, OwnStage, SegmentRecord, SummaryRecord, WrittenChange,
 };
+pub use seen::{SeenRecord, UnseenRecord};
 
 /// One record of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

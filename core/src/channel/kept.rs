@@ -11,7 +11,7 @@ use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
 };
 use crate::window::Window;
-use crate::wire::{Epoch, LateRun};
+use crate::wire::Epoch;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A window's documents are written anew when more changes than this follow them: a save of 2,048
@@ -312,13 +312,7 @@ impl Channel {
     }
 
     fn seen_record(&self) -> Option<SeenRecord> {
-        let run = |run: &super::UnseenRun| LateRun {
-            first: run.first,
-            last: run.last,
-            count: u32::try_from(run.count).unwrap_or(u32::MAX),
-        };
-        let unseen = self.unseen.runs().map(run).collect();
-        Some(SeenRecord { seen_to: self.seen_to?, unseen })
+        Some(SeenRecord { seen_to: self.seen_to?, unseen: self.unseen.to_records() })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.

@@ -5,11 +5,11 @@
 //! one before. What is behind the directory is loaded and then fetched from where it stands; what is
 //! ahead moves the directory on, as an answer of the relay would.
 
+use super::Channel;
 use super::kept::Repush;
 use super::loaded::Loaded;
 use super::outbox::Filed;
 use super::receive::ids_of;
-use super::{Channel, UnseenRun};
 use crate::change::{ChangeView, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::limits::MAKER_AHEAD_MS_MAX;
@@ -63,14 +63,7 @@ impl Channel {
         }
         if let Some(record) = restored.seen {
             self.seen_to = Some(record.seen_to);
-            for run in record.unseen {
-                let (first, last, count) = (run.first, run.last, u64::from(run.count));
-                if first == last {
-                    self.unseen.list(first);
-                } else {
-                    self.unseen.add_block(UnseenRun { first, last, count }, 0);
-                }
-            }
+            self.unseen.restore(record.unseen);
         }
         for (id, record) in restored.own {
             if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {
@@ -127,14 +120,7 @@ impl Channel {
         foreign_until_ms: u64,
     ) {
         self.flush();
-        let failed = match &record.stage {
-            crate::storage::OwnStage::Failed { code } => Some(code.clone()),
-            _ => None,
-        };
-        if let Some(code) = failed.filter(|_| self.outbox.get(id).is_some()) {
-            self.changed.sent |= self.outbox.fail_foreign(id, &code);
-            return;
-        }
+        self.changed.sent |= self.outbox.drop_outdated(id, &record);
         if self.timeline.get(id.as_u128()).flatten().is_some() {
             // It came from the relay meanwhile.
             return;

@@ -5,6 +5,8 @@
 //! with what is between them. Of a *block*, which the relay counted while this replica was away, only
 //! the ends and the number are known, until its windows are loaded.
 
+mod stored;
+
 use crate::message::MessageId;
 use crate::timeline::Blocks;
 use std::collections::BTreeMap;

@@ -175,6 +175,8 @@ impl Client {
         }
         let Some(slot) = channel.and_then(|channel| self.slots.get_mut(channel)) else { return };
         slot.replica.fetches_failed();
+        // Views may want other windows, and learn that those refused do not come.
+        slot.hungry = true;
         if slot.stage == SlotStage::Opening {
             // Refused, not lost: it is opened again after the next reconnect.
             slot.stage = SlotStage::Refused;

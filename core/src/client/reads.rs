@@ -73,11 +73,21 @@ pub(super) struct Loading {
     /// Questions without an answer.
     waiting: usize,
     restored: Restored,
+    /// What siblings wrote or deleted meanwhile.
+    foreign: Vec<Vec<u8>>,
 }
 
 impl Reads {
     pub(super) fn channels(&self) -> &[StoredChannel] {
         &self.channels
+    }
+
+    /// Notes how a channel is when it is closed.
+    pub(super) fn note_channel(&mut self, channel: StoredChannel) {
+        match self.channels.binary_search_by(|known| known.name.cmp(&channel.name)) {
+            Ok(at) => self.channels.splice(at..=at, [channel]).for_each(drop),
+            Err(at) => self.channels.insert(at, channel),
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -159,10 +169,11 @@ impl Client {
                 // It may be closed before it can send: this client sends it then.
                 self.open_slot(key.channel(), now);
             }
-            let Some(slot) = self.slots.get_mut(key.channel()).filter(|slot| !slot.is_loading())
-            else {
+            let Some(slot) = self.slots.get_mut(key.channel()) else { continue };
+            if let Some(loading) = &mut slot.loading {
+                loading.foreign.push(key.encode());
                 continue;
-            };
+            }
             match key {
                 Key::Unsent { channel, id } => {
                     let (first, last) = siblings.entry(channel).or_insert((id, id));
@@ -285,13 +296,13 @@ impl Client {
         let mut channels = Vec::new();
         for record in records {
             if let Some((key, summary)) = self.record(record, SummaryRecord::read) {
-                let SummaryRecord { total, unread, newest_ms } = summary;
-                let name = key.channel().to_owned();
-                channels.push(StoredChannel { name, total, unread, newest_ms });
+                channels.push(StoredChannel::new(key.channel(), &summary));
             }
         }
         channels.sort_by(|a, b| a.name.cmp(&b.name));
-        self.storage.reads.channels = channels;
+        // What was closed meanwhile is told as it was then.
+        let closed = std::mem::replace(&mut self.storage.reads.channels, channels);
+        closed.into_iter().for_each(|channel| self.storage.reads.note_channel(channel));
         self.events.push_back(Event::Channels);
     }
 
@@ -329,6 +340,9 @@ impl Client {
             slot.replica.restore(loading.restored, relay_ms);
             slot.hungry = true;
             self.open_all(now);
+            if !loading.foreign.is_empty() {
+                self.handle_foreign(&loading.foreign, now);
+            }
         }
     }
 

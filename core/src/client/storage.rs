@@ -5,7 +5,7 @@
 
 use super::{Client, Event, Now};
 use crate::change::ChangeHash;
-use crate::storage::{StorageBatch, StoredRecord};
+use crate::storage::{StorageBatch, StoredRecord, SummaryRecord};
 use std::collections::BTreeMap;
 
 /// How long changes of the replica wait for others to be written with, in ms.
@@ -25,6 +25,13 @@ pub struct StoredChannel {
     pub unread: u64,
     /// Sent time of the newest, in ms since the Unix epoch.
     pub newest_ms: Option<u64>,
+}
+
+impl StoredChannel {
+    pub(super) fn new(name: &str, summary: &SummaryRecord) -> Self {
+        let SummaryRecord { total, unread, newest_ms } = *summary;
+        Self { name: name.to_owned(), total, unread, newest_ms }
+    }
 }
 
 /// The client's side of its store.
@@ -138,8 +145,8 @@ impl Client {
                 && self.slots.values().all(saved)
     }
 
-    /// The channels that the store had at the start; open ones tell themselves how they are now.
-    /// [`Event::Channels`] tells when the answer came.
+    /// The channels that the store had at the start, and those closed since as they were then; open
+    /// ones tell themselves how they are. [`Event::Channels`] tells when the list changed.
     #[must_use]
     pub fn stored_channels(&self) -> &[StoredChannel] {
         self.storage.reads.channels()
@@ -172,6 +179,11 @@ impl Client {
     pub(super) fn keep_loose(&mut self, name: &str, now: Now) {
         let relay_ms = self.clock.relay_ms(now);
         let Some(slot) = self.slots.get_mut(name) else { return };
+        if slot.replica.head().is_some() {
+            let channel = StoredChannel::new(name, &slot.replica.summary());
+            self.storage.reads.note_channel(channel);
+            self.events.push_back(Event::Channels);
+        }
         let (urgent, _) = slot.replica.take_urgent(name);
         self.storage.loose.extend(urgent.into_iter().map(pair));
         self.storage.loose.extend(slot.replica.take_unsaved(name, relay_ms).into_iter().map(pair));

@@ -11,7 +11,7 @@ use crate::change::{ActorId16, ChangeBody, ChangeHash, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::message::{Content, MessageId};
 use crate::window::Window;
-use crate::wire::{Cursor, Epoch, LateRun};
+use crate::wire::{Cursor, Epoch};
 use minicbor::{Decode, Encode};
 
 /// A line of the list of channels.
@@ -40,15 +40,6 @@ pub struct ChannelRecord {
     pub as_of_ms: u64,
     /// The history in which the relay is known to have every message of family 6.
     pub pushed_epoch: Epoch,
-}
-
-/// What was in view on this device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenRecord {
-    /// The newest id that was.
-    pub seen_to: MessageId,
-    /// Late messages that were not.
-    pub unseen: Vec<LateRun>,
 }
 
 /// A message of this device.
@@ -143,15 +134,6 @@ struct RawChannel {
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct RawSeen {
-    #[n(0)]
-    seen_to: MessageId,
-    #[n(1)]
-    unseen: Vec<LateRun>,
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
 struct RawOwn {
     #[n(0)]
     written_ms: u64,
@@ -209,7 +191,7 @@ struct RawAppended {
     arrived_ms: Option<u64>,
 }
 
-fn stored<T: Encode<()>>(key: &Key, raw: &T) -> StoredRecord {
+pub(super) fn stored<T: Encode<()>>(key: &Key, raw: &T) -> StoredRecord {
     let mut record = Vec::new();
     // Writing to a vector cannot fail, and these types have nothing that CBOR lacks.
     let written = minicbor::encode(raw, &mut record);
@@ -219,7 +201,7 @@ fn stored<T: Encode<()>>(key: &Key, raw: &T) -> StoredRecord {
     StoredRecord { key, value: Some(value) }
 }
 
-fn raw<'b, T: Decode<'b, ()>>(key: &Key, value: &'b [u8]) -> Result<T, RecordError> {
+pub(super) fn raw<'b, T: Decode<'b, ()>>(key: &Key, value: &'b [u8]) -> Result<T, RecordError> {
     Ok(minicbor::decode(open(&key.encode(), value)?)?)
 }
 
@@ -275,23 +257,6 @@ impl ChannelRecord {
         let RawChannel { head, directory, as_of_ms, pushed_epoch } = raw(key, value)?;
         let directory = Directory::decode(&directory)?;
         Ok(Self { head, directory, as_of_ms, pushed_epoch })
-    }
-}
-
-impl SeenRecord {
-    /// The record under its key.
-    #[must_use]
-    pub fn to_stored(&self, key: &Key) -> StoredRecord {
-        stored(key, &RawSeen { seen_to: self.seen_to, unseen: self.unseen.clone() })
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// The value is not one of this kind and key.
-    pub fn read(key: &Key, value: &[u8]) -> Result<Self, RecordError> {
-        let RawSeen { seen_to, unseen } = raw(key, value)?;
-        Ok(Self { seen_to, unseen })
     }
 }
 

@@ -16,6 +16,7 @@ mod sync_edges;
 mod sync_late;
 mod sync_random;
 mod sync_relay;
+mod sync_siblings;
 mod sync_storage;
 mod sync_store;
 mod sync_world;

@@ -242,11 +242,21 @@ impl Outbox {
         (number, 0)
     }
 
-    /// Messages of another client that wait, of ids between two.
+    /// Messages between two that wait and are another client's to relay or drop.
     pub(crate) fn foreign_between(&self, first: MessageId, last: MessageId) -> Vec<MessageId> {
-        let waits = |own: &Own| own.is_foreign && !matches!(own.stage, Stage::Relayed { .. });
         let between = self.own.range(first..=last);
-        between.filter(|(_, own)| waits(own)).map(|(id, _)| *id).collect()
+        between.filter(|(id, own)| self.is_siblings(**id, own)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether the store says what becomes of a message: another client wrote it, or it failed, so
+    /// that any client may try it again or drop it. Not while this one has something to write of it.
+    fn is_siblings(&self, id: MessageId, own: &Own) -> bool {
+        let is_open = match own.stage {
+            Stage::Relayed { .. } => false,
+            Stage::Failed { .. } => true,
+            Stage::Held { .. } | Stage::Written => own.is_foreign,
+        };
+        is_open && !self.urgent.contains(&id)
     }
 
     /// Forgets a message of another client, unless it is on its way; whether it did.
@@ -271,15 +281,14 @@ impl Outbox {
         true
     }
 
-    /// Another client's message was refused.
-    pub(crate) fn fail_foreign(&mut self, id: MessageId, code: &str) -> bool {
-        let Some(own) = self.own.get(&id).filter(|own| own.is_foreign) else { return false };
-        let (content, written_ms, window) = (own.content.clone(), own.written_ms, own.window);
-        if !self.drop_foreign(id) {
+    /// Forgets another client's message if its record says something else of it now: that it was
+    /// refused, or is tried again. Whether it did.
+    pub(crate) fn drop_outdated(&mut self, id: MessageId, record: &OwnRecord) -> bool {
+        let Some(own) = self.own.get(&id).filter(|own| self.is_siblings(id, own)) else {
             return false;
-        }
-        let stage = OwnStage::Failed { code: code.to_owned() };
-        self.restore(id, OwnRecord { content, written_ms, window, stage }, Filed::Unsent, Some(0))
+        };
+        let had_failed = matches!(own.stage, Stage::Failed { .. });
+        had_failed != matches!(record.stage, OwnStage::Failed { .. }) && self.drop_foreign(id)
     }
 
     /// Whether what is to be written agrees with the messages themselves.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::change::MessageAuthor;
 use crate::segment::SegmentDoc;
+use crate::storage::{SeenRecord, UnseenRecord};
 use proptest::prelude::*;
 
 const T0: u64 = 1_700_000_000_000;
@@ -56,8 +57,9 @@ fn samples() -> Vec<StoredRecord> {
         pushed_epoch: Epoch([4; 16]),
     };
     let mut stored = vec![record.to_stored(&channel_key)];
-    let run = LateRun { first: id(1), last: id(2), count: 2 };
-    let record = SeenRecord { seen_to: id(3), unseen: vec![run] };
+    let known = UnseenRecord::Known(vec![id(1), id(2)]);
+    let block = UnseenRecord::Block { first: id(3), last: id(9), count: 5, since_seq: 4 };
+    let record = SeenRecord { seen_to: id(3), unseen: vec![known, block] };
     stored.push(record.to_stored(&Key::Seen { channel: channel() }));
     let record = SummaryRecord { total: 5, unread: 2, newest_ms: Some(T0) };
     stored.push(record.to_stored(&Key::Summary { channel: channel() }));

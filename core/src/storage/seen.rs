@@ -1,0 +1,134 @@
+//! The record of what was in view on this device.
+//!
+//! Late messages that were not are in runs. Of one whose messages are known each id is kept, so that
+//! after a restart neither a message that was seen since nor one of this device counts as unseen.
+
+use super::Key;
+use super::StoredRecord;
+use super::envelope::RecordError;
+use super::records::{raw, stored};
+use crate::message::MessageId;
+use minicbor::{Decode, Encode};
+
+/// Bytes of an id.
+const ID_BYTES: usize = 16;
+
+/// What was in view on this device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRecord {
+    /// The newest id that was.
+    pub seen_to: MessageId,
+    /// Late messages that were not, oldest first.
+    pub unseen: Vec<UnseenRecord>,
+}
+
+/// A run of late messages that were not in view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnseenRecord {
+    /// One whose messages are known, in ascending order; at least one.
+    Known(Vec<MessageId>),
+    /// One of which only this is known.
+    Block {
+        /// The smallest id.
+        first: MessageId,
+        /// The greatest id.
+        last: MessageId,
+        /// How many.
+        count: u64,
+        /// Its messages have greater seqs.
+        since_seq: u64,
+    },
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct RawSeen {
+    #[n(0)]
+    seen_to: MessageId,
+    #[n(1)]
+    runs: Vec<RawRun>,
+    /// The ids of the known runs, one after the other.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    ids: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct RawRun {
+    #[n(0)]
+    count: u64,
+    /// The rest is a block's.
+    #[n(1)]
+    block: Option<RawBlock>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct RawBlock {
+    #[n(0)]
+    first: MessageId,
+    #[n(1)]
+    last: MessageId,
+    #[n(2)]
+    since_seq: u64,
+}
+
+impl SeenRecord {
+    /// The record under its key.
+    #[must_use]
+    pub fn to_stored(&self, key: &Key) -> StoredRecord {
+        let (mut runs, mut ids) = (Vec::with_capacity(self.unseen.len()), Vec::new());
+        for run in &self.unseen {
+            runs.push(match run {
+                UnseenRecord::Known(known) => {
+                    ids.extend(known.iter().flat_map(|id| id.as_u128().to_be_bytes()));
+                    RawRun { count: known.len() as u64, block: None }
+                }
+                UnseenRecord::Block { first, last, count, since_seq } => {
+                    let (first, last, since_seq) = (*first, *last, *since_seq);
+                    RawRun { count: *count, block: Some(RawBlock { first, last, since_seq }) }
+                }
+            });
+        }
+        stored(key, &RawSeen { seen_to: self.seen_to, runs, ids })
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// The value is not one of this kind and key.
+    pub fn read(key: &Key, value: &[u8]) -> Result<Self, RecordError> {
+        let RawSeen { seen_to, runs, ids } = raw(key, value)?;
+        let mut known = ids.chunks(ID_BYTES).map(id_of);
+        let mut unseen = Vec::new();
+        for RawRun { count, block } in runs {
+            if count == 0 {
+                return Err(RecordError::Contradiction("empty run"));
+            }
+            unseen.push(match block {
+                Some(RawBlock { first, last, since_seq }) => {
+                    UnseenRecord::Block { first, last, count, since_seq }
+                }
+                None => {
+                    let count = usize::try_from(count).unwrap_or(usize::MAX);
+                    let ids = known.by_ref().take(count).collect::<Result<Vec<_>, _>>()?;
+                    if ids.len() != count || !ids.is_sorted_by(|a, b| a < b) {
+                        return Err(RecordError::Contradiction("ids of a run"));
+                    }
+                    UnseenRecord::Known(ids)
+                }
+            });
+        }
+        match known.next() {
+            Some(_) => Err(RecordError::Contradiction("ids of no run")),
+            None => Ok(Self { seen_to, unseen }),
+        }
+    }
+}
+
+fn id_of(bytes: &[u8]) -> Result<MessageId, RecordError> {
+    let bytes = bytes.try_into().map_err(|_| RecordError::Contradiction("length of an id"))?;
+    let id = MessageId::from_u128(u128::from_be_bytes(bytes));
+    id.map_err(|_| RecordError::Contradiction("an id"))
+}

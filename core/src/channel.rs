@@ -14,11 +14,13 @@
 //! and it is fetched again from where it stands. While a fetch is out the window's changes are kept,
 //! and those above the answer's seq applied to it.
 
+mod annotate;
 mod answer;
 mod fetches;
 mod inbox;
 mod kept;
 mod loaded;
+mod notes;
 mod outbox;
 mod place;
 mod receive;
@@ -26,12 +28,13 @@ mod restore;
 mod rows;
 mod unseen;
 
-pub(crate) use kept::Repush;
+pub(crate) use kept::{Repush, Secured};
 pub use loaded::Problem;
+pub use notes::Refusal;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
-pub(crate) use restore::Restored;
+pub(crate) use restore::{OwnRecords, Restored};
 pub use rows::{Item, MessageRow, View};
 pub use unseen::{Unseen, UnseenRun};
 
@@ -42,6 +45,7 @@ use crate::window::Window;
 use crate::wire::Cursor;
 use kept::Kept;
 use loaded::{Arrived, Loaded};
+use notes::Notes;
 use outbox::{Outbox, Stage};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +96,7 @@ pub struct Channel {
     full: BTreeSet<Window>,
     timeline: Timeline<Holder>,
     outbox: Outbox,
+    notes: Notes,
     unseen: Unseen,
     /// The seq, window and id of the last late message that came live.
     last_late: Option<(u64, Window, MessageId)>,
@@ -134,16 +139,16 @@ impl Channel {
         self.timeline.total()
     }
 
-    /// Messages of this client that the relay does not have yet.
+    /// Messages and annotations of this client that the relay does not have yet.
     #[must_use]
-    pub const fn pending_len(&self) -> usize {
-        self.outbox.pending()
+    pub fn pending_len(&self) -> usize {
+        self.outbox.pending() + self.notes.pending()
     }
 
     /// Whether nothing waits for the relay, nor for a change to be passed over that it has already.
     #[must_use]
     pub(crate) fn is_sent(&self) -> bool {
-        self.outbox.pending() == 0 && self.outbox.is_all_acked()
+        self.pending_len() == 0 && self.outbox.is_all_acked()
     }
 
     /// The state of a message of this client, None for any other.
@@ -249,7 +254,9 @@ impl Channel {
             return;
         }
         let idle = |(window, loaded): (&Window, &Loaded)| {
-            let busy = loaded.has_waiting() || self.fetching.contains_key(window);
+            let busy = loaded.has_waiting()
+                || self.fetching.contains_key(window)
+                || self.notes.is_flying(*window);
             (!busy && loaded.used < keep_since).then_some((loaded.used, *window))
         };
         let mut idle: Vec<_> = self.windows.iter().filter_map(idle).collect();
@@ -338,6 +345,7 @@ impl Channel {
     pub fn check_invariants(&self) -> Result<(), String> {
         self.timeline.check_invariants()?;
         self.outbox.check_invariants()?;
+        self.notes.check_invariants()?;
         self.check_kept()?;
         self.unseen.check_invariants()?;
         for (window, loaded) in &self.windows {

@@ -22,6 +22,7 @@
 //!
 //! Time comes as [`Now`], randomness as one seed: a run repeats with its inputs.
 
+mod annotate;
 mod clock;
 mod connection;
 mod fetches;
@@ -36,7 +37,7 @@ pub use connection::ConnectionState;
 pub use storage::StoredChannel;
 pub use views::{Edge, Follow, ViewId};
 
-use crate::channel::{Channel, Problem, Repush, WritingTime};
+use crate::channel::{Channel, Problem, Refusal, Repush, WritingTime};
 use crate::entropy::Entropy;
 use crate::limits::ROWS_MAX;
 use crate::message::{BodyError, Content, ContentError, MessageId, check_channel, check_user};
@@ -103,6 +104,15 @@ pub enum Event {
         /// Its words.
         text: String,
     },
+    /// The relay refused what was said of a message: it is shown as it was before.
+    Refused {
+        /// The channel.
+        channel: String,
+        /// The message that was to be edited, deleted or reacted to.
+        id: MessageId,
+        /// The relay's stable code, or `not_found`.
+        code: String,
+    },
     /// Something the relay passed on could not be used; it was left out.
     Problem {
         /// The channel.
@@ -140,6 +150,9 @@ pub enum CommandError {
     /// A message is out of its bounds.
     #[error(transparent)]
     Message(#[from] BodyError),
+    /// The channel has no such message.
+    #[error("channel {0:?} has no message {1}")]
+    NoMessage(String, MessageId),
     /// A query is out of its bounds.
     #[error(transparent)]
     Query(#[from] crate::viewport::QueryError),
@@ -277,7 +290,7 @@ impl Client {
         self.connection.state(synced)
     }
 
-    /// Messages of this client that the relay does not have yet.
+    /// Messages and annotations of this client that the relay does not have yet.
     #[must_use]
     pub fn pending_len(&self) -> usize {
         self.slots.values().map(|slot| slot.replica.pending_len()).sum()
@@ -475,6 +488,9 @@ impl Client {
         for (name, slot) in &mut self.slots {
             for problem in slot.replica.take_problems() {
                 self.events.push_back(Event::Problem { channel: name.clone(), problem });
+            }
+            for Refusal { id, code } in slot.replica.take_refusals() {
+                self.events.push_back(Event::Refused { channel: name.clone(), id, code });
             }
             let changed = slot.replica.take_changed();
             if changed.any() {

@@ -32,6 +32,6 @@ impl Channel {
     /// Whether a push is on its way.
     #[must_use]
     pub fn is_pushing(&self, reference: u64) -> bool {
-        self.outbox.is_pushing(reference)
+        self.outbox.is_pushing(reference) || self.notes.is_pushing(reference)
     }
 }

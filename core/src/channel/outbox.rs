@@ -11,7 +11,7 @@ mod filed;
 
 pub(super) use filed::Filed;
 
-use crate::change::{ActorId16, ChangeHash, MessageAuthor};
+use crate::change::{ActorId16, ChangeHash, DocKind, MessageAuthor};
 use crate::message::{Content, MessageId};
 use crate::window::{Fill, Window};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,8 @@ pub struct Push {
     pub reference: u64,
     /// The window of all of them.
     pub window: Window,
+    /// Which of the window's documents they are for.
+    pub doc: DocKind,
     /// Change chunks of one own-document, in order.
     pub chunks: Vec<Vec<u8>>,
 }
@@ -391,7 +393,8 @@ impl Outbox {
             document.sent = document.sent.max(first + count);
             let chunks = document.changes.iter().skip(first).take(count);
             let chunks = chunks.map(|change| change.chunk.clone()).collect();
-            return Some(Push { reference, window: document.window, chunks });
+            let (window, doc) = (document.window, DocKind::Messages);
+            return Some(Push { reference, window, doc, chunks });
         }
         None
     }

@@ -155,6 +155,7 @@ impl Channel {
         if new_epoch {
             self.windows.clear();
             self.outbox.epoch_changed();
+            self.notes.epoch_changed();
             self.unseen.clear();
             self.kept.epoch_changed();
             self.kept.saw();
@@ -201,6 +202,7 @@ impl Channel {
     pub fn disconnected(&mut self, relay_now_ms: u64) {
         self.fetching.clear();
         self.outbox.disconnected();
+        self.notes.disconnected();
         if self.head.is_some() && self.complete_until_ms.is_none() {
             self.complete_until_ms = Some(relay_now_ms);
         }
@@ -227,6 +229,7 @@ impl Channel {
         (head.seq, head.hash) = (last_seq, view.hash);
         self.kept.moved();
         let own = self.outbox.confirmed(&view.hash, arrival.seq).is_some();
+        self.notes.confirmed(&view.hash, last_seq);
         self.find_own(&view, &arrival);
         let facts = self.facts_of(&view, &arrival, own, now_ms);
         let known = self.directory.get(arrival.window);
@@ -384,6 +387,12 @@ impl Channel {
 
     /// The relay has stored a push, or a prefix of it.
     pub fn acked(&mut self, reference: u64, seqs: &[u64]) {
+        if self.notes.is_pushing(reference) {
+            if let Some(seq) = seqs.last() {
+                self.notes.acked(reference, *seq);
+            }
+            return;
+        }
         for id in self.outbox.acked(reference, seqs) {
             self.stored(id);
         }
@@ -392,6 +401,13 @@ impl Channel {
 
     /// The relay has refused the change `index` of a push for good.
     pub fn nacked(&mut self, reference: u64, index: usize, code: &str, relay_now_ms: u64) {
+        if let Some(window) = self.notes.nacked(reference, code) {
+            if let Some(loaded) = self.windows.get_mut(&window) {
+                loaded.retire_annotator();
+            }
+            self.changed.edited = true;
+            return;
+        }
         match self.outbox.nacked(reference, index, code, relay_now_ms) {
             Refused::Duplicate(id) => {
                 // It is counted in whichever window has it, and shown once that is loaded.

@@ -8,6 +8,7 @@
 use super::Channel;
 use super::kept::Repush;
 use super::loaded::Loaded;
+use super::notes::NoteId;
 use super::outbox::Filed;
 use super::receive::ids_of;
 use crate::change::{ChangeView, DocKind};
@@ -15,7 +16,8 @@ use crate::directory::{DocMark, Entry};
 use crate::limits::MAKER_AHEAD_MS_MAX;
 use crate::message::MessageId;
 use crate::storage::{
-    AppendedRecord, ChannelRecord, Fact, Key, OwnRecord, RecordError, SeenRecord, SegmentRecord,
+    AppendedRecord, ChannelRecord, Fact, Key, NoteRecord, OwnRecord, RecordError, SeenRecord,
+    SegmentRecord,
 };
 use crate::window::Window;
 use crate::wire::{Epoch, is_late};
@@ -28,8 +30,17 @@ pub(crate) struct Restored {
     pub(crate) seen: Option<SeenRecord>,
     /// Messages that the relay does not have.
     pub(crate) own: Vec<(MessageId, OwnRecord)>,
+    /// Annotations that the relay does not have.
+    pub(crate) notes: Vec<(NoteId, NoteRecord)>,
     /// Windows that there is something of.
     pub(crate) windows: BTreeSet<Window>,
+}
+
+/// What a store has of this device's own.
+#[derive(Debug, Default)]
+pub(crate) struct OwnRecords {
+    pub(crate) messages: Vec<(MessageId, OwnRecord)>,
+    pub(crate) notes: Vec<(NoteId, NoteRecord)>,
 }
 
 /// A window as it came from the store.
@@ -71,6 +82,9 @@ impl Channel {
             }
             self.outbox.restore(id, record, Filed::Unsent, None);
         }
+        for (id, record) in restored.notes {
+            self.notes.restore(id, record, Filed::Unsent, 0);
+        }
         self.check_epoch(true);
         self.rebuild();
         self.changed.reset = true;
@@ -89,16 +103,19 @@ impl Channel {
         self.outbox.is_blocked = true;
     }
 
-    /// Takes in the relayed messages of the store: they are pushed again. None if they could not be
-    /// read.
-    pub(crate) fn restore_relayed(&mut self, relayed: Option<Vec<(MessageId, OwnRecord)>>) {
+    /// Takes in the relayed messages and annotations of the store: they are pushed again. None if
+    /// they could not be read.
+    pub(crate) fn restore_relayed(&mut self, relayed: Option<OwnRecords>) {
         self.outbox.is_blocked = false;
-        let Some(relayed) = relayed else {
+        let Some(OwnRecords { messages, notes }) = relayed else {
             self.kept.repush = Repush::Failed;
             return;
         };
         self.kept.repush = Repush::Pushing;
-        for (id, record) in relayed {
+        for (id, record) in notes {
+            self.changed.edited |= self.notes.restore(id, record, Filed::Relayed, 0);
+        }
+        for (id, record) in messages {
             if self.outbox.restore(id, record, Filed::Relayed, None)
                 && self.timeline.insert(id.as_u128(), None)
             {
@@ -129,6 +146,17 @@ impl Channel {
             self.timeline.insert(id.as_u128(), None);
             self.changed.sent = true;
         }
+    }
+
+    /// A sibling wrote, changed or dropped an annotation.
+    pub(crate) fn restore_foreign_note(
+        &mut self,
+        id: &NoteId,
+        record: Option<NoteRecord>,
+        foreign_until_ms: u64,
+    ) {
+        self.notes.foreign(id, record, foreign_until_ms);
+        self.changed.edited = true;
     }
 
     /// Of the messages between two, a sibling's that are not in the store any more go: they were

@@ -47,9 +47,32 @@ impl Client {
             self.frames.push_back(encode_client(&fetch));
             self.connection.asked(now.steady_ms);
         }
+        self.fetch_for_notes(now);
         for slot in self.slots.values_mut() {
             // A channel whose fetches are all out becomes hungry again with the next answer.
             slot.hungry &= slot.stage != SlotStage::Open;
+        }
+    }
+
+    /// Asks for the windows of messages that something was said of.
+    fn fetch_for_notes(&mut self, now: Now) {
+        for (name, slot) in &mut self.slots {
+            let room = FETCH_OUT_MAX.saturating_sub(slot.replica.fetching_len());
+            if slot.stage != SlotStage::Open || !slot.hungry || room == 0 {
+                continue;
+            }
+            let mut windows = slot.replica.wanted_by_notes();
+            windows.truncate(room.min(self.connection.fetch_windows_max));
+            if windows.is_empty() {
+                continue;
+            }
+            let have = |window| slot.replica.fetch_started(window);
+            let windows = windows.into_iter().map(have).collect();
+            let (reference, channel) = (self.next_reference, name.clone());
+            self.next_reference += 1;
+            let fetch = ClientFrame::Fetch { reference, channel, windows };
+            self.frames.push_back(encode_client(&fetch));
+            self.connection.asked(now.steady_ms);
         }
     }
 

@@ -4,7 +4,7 @@
 //! store gets fewer and larger ones; what was written here never waits for another batch. A store that failed is left alone: the client goes on in memory and nothing waits for it.
 
 use super::{Client, Event, Now};
-use crate::change::ChangeHash;
+use crate::channel::Secured;
 use crate::storage::{StorageBatch, StoredRecord, SummaryRecord};
 use std::collections::BTreeMap;
 
@@ -39,8 +39,8 @@ impl StoredChannel {
 pub(super) struct Storage {
     pub(super) is_on: bool,
     batches: u64,
-    /// The batches that are being written, and the own changes in them.
-    out: BTreeMap<u64, Vec<(String, ChangeHash)>>,
+    /// The batches that are being written, and what of this client is in them.
+    out: BTreeMap<u64, Vec<(String, Secured)>>,
     /// What is to be written that no open channel has: of channels that were closed, or are bad.
     loose: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) reads: super::reads::Reads,
@@ -72,9 +72,9 @@ impl Client {
             if is_idle { std::mem::take(&mut self.storage.loose) } else { BTreeMap::new() };
         let mut changes = Vec::new();
         for (name, slot) in &mut self.slots {
-            let (urgent, hashes) = slot.replica.take_urgent(name);
+            let (urgent, secured) = slot.replica.take_urgent(name);
             records.extend(urgent.into_iter().map(pair));
-            changes.extend(hashes.into_iter().map(|hash| (name.clone(), hash)));
+            changes.extend(secured.into_iter().map(|secured| (name.clone(), secured)));
             if is_idle && slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms) {
                 records.extend(slot.replica.take_unsaved(name, relay_ms).into_iter().map(pair));
                 let more = slot.replica.unsaved_len() > 0;
@@ -94,9 +94,9 @@ impl Client {
     /// A batch is stored: what is in it outlives a crash. Its messages may be pushed.
     pub fn handle_stored(&mut self, number: u64, now: Now) {
         let Some(changes) = self.storage.out.remove(&number) else { return };
-        for (channel, hash) in changes {
+        for (channel, secured) in changes {
             if let Some(slot) = self.slots.get_mut(&channel) {
-                slot.replica.change_stored(&hash);
+                slot.replica.secured(&secured);
             }
         }
         self.settle(now);

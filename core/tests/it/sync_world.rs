@@ -199,7 +199,7 @@ impl World {
     pub(crate) fn step_up(&mut self, peer: usize) -> bool {
         let Some(bytes) = self.peers[peer].up.pop_front() else { return false };
         let frame = decode_client(&bytes).expect("a frame").expect("a known frame");
-        if let ClientFrame::Push { window, chunks, .. } = &frame {
+        if let ClientFrame::Push { window, chunks, doc: DocKind::Messages, .. } = &frame {
             let ids = chunks.iter().flat_map(|chunk| ids_of(chunk, *window));
             self.assert_stored(&self.peers[peer], ids);
         }
@@ -318,7 +318,7 @@ impl World {
 /// The messages that a chunk brings.
 fn ids_of(chunk: &[u8], window: Window) -> Vec<MessageId> {
     let view = ChangeView::read(chunk, window, DocKind::Messages).expect("a change");
-    let ChangeBody::Messages(ops) = view.body else { panic!("no annotations are sent") };
+    let ChangeBody::Messages(ops) = view.body else { panic!("messages") };
     ops.iter().map(|op| op.id).collect()
 }
 

@@ -1,9 +1,10 @@
 //! Records come back as they were written, and nothing else is taken for one.
 
 use super::*;
+use crate::annotation::{AnnotationKey, AnnotationValue, Edit};
 use crate::change::MessageAuthor;
 use crate::segment::SegmentDoc;
-use crate::storage::{SeenRecord, UnseenRecord};
+use crate::storage::{NoteRecord, SeenRecord, UnseenRecord};
 use proptest::prelude::*;
 
 const T0: u64 = 1_700_000_000_000;
@@ -71,6 +72,18 @@ fn samples() -> Vec<StoredRecord> {
     for stage in stages {
         stored.push(own(stage).to_stored(&Key::Unsent { channel: channel(), id: id(1) }));
     }
+    let (user, emoji) = ("ada".to_owned(), "+1".to_owned());
+    let notes = [
+        (AnnotationKey::Edit { id: id(1) }, AnnotationValue::Edit(Edit::text("hi", T0))),
+        (AnnotationKey::Delete { id: id(1) }, AnnotationValue::Delete),
+        (AnnotationKey::Reaction { id: id(1), user, emoji }, AnnotationValue::Reaction(true)),
+    ];
+    for (note, value) in notes {
+        let record = NoteRecord { value };
+        let key = Key::UnsentNote { channel: channel(), note: note.clone() };
+        stored.push(record.to_stored(&key));
+        stored.push(record.to_stored(&Key::RelayedNote { channel: channel(), note }));
+    }
     let record = SegmentRecord {
         epoch: Epoch([1; 16]),
         entry: entry(),
@@ -99,6 +112,9 @@ fn again(key: &Key, value: &[u8]) -> Result<StoredRecord, RecordError> {
         Key::Channel { .. } => ChannelRecord::read(key, value)?.to_stored(key),
         Key::Seen { .. } => SeenRecord::read(key, value)?.to_stored(key),
         Key::Unsent { .. } | Key::Relayed { .. } => OwnRecord::read(key, value)?.to_stored(key),
+        Key::UnsentNote { .. } | Key::RelayedNote { .. } => {
+            NoteRecord::read(key, value)?.to_stored(key)
+        }
         Key::Segment { .. } => SegmentRecord::read(key, value)?.to_stored(key),
         Key::Appended { .. } => AppendedRecord::read(key, value)?.to_stored(key),
     })

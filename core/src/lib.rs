@@ -9,6 +9,7 @@ pub mod directory;
 pub mod entropy;
 pub mod limits;
 pub mod message;
+pub mod read_state;
 pub mod segment;
 pub mod simulate;
 pub mod storage;

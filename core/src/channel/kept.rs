@@ -334,7 +334,8 @@ impl Channel {
     }
 
     fn seen_record(&self) -> Option<SeenRecord> {
-        Some(SeenRecord { seen_to: self.seen_to?, unseen: self.unseen.to_records() })
+        let (seen_to, read) = (self.reading.seen_to?, self.reading.read);
+        Some(SeenRecord { seen_to, read, unseen: self.unseen.to_records() })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.

@@ -70,10 +70,13 @@ impl Channel {
                 self.observe_time(*time_ms, relay_now_ms);
             }
             let newest = MessageId::from_parts(times.into_iter().max().unwrap_or(0), u128::MAX);
-            self.seen_to = Some(newest);
+            self.reading.seen_to = Some(newest);
         }
         if let Some(record) = restored.seen {
-            self.seen_to = Some(record.seen_to);
+            self.reading.seen_to = Some(record.seen_to);
+            self.reading.read = record.read;
+            // The relay may not know yet.
+            self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
             self.unseen.restore(record.unseen);
         }
         for (id, record) in restored.own {
@@ -178,7 +181,10 @@ impl Channel {
 
     /// Another client on the store saw more.
     pub(crate) fn merge_seen(&mut self, record: &SeenRecord) {
-        self.see(record.seen_to);
+        match record.read {
+            Some(read) => self.see(read),
+            None => self.reading.seen_to = self.reading.seen_to.max(Some(record.seen_to)),
+        }
     }
 
     /// A window is written by another client: it may be read from now on.

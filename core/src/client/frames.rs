@@ -3,6 +3,7 @@
 use super::{Client, Event, Now, Slot, SlotStage};
 use crate::channel::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer, UnseenRun};
 use crate::directory::Directory;
+use crate::read_state::ReadState;
 use crate::wire::encode_client;
 use crate::wire::{ChannelInfo, ClientFrame, Code, Cursor, LateRun, RelayFrame, SavedDoc, Tail};
 
@@ -52,7 +53,15 @@ impl Client {
             }
             RelayFrame::Channels { list, more } => self.channels_came(list, more),
             RelayFrame::Entries { channel, directory } => self.entries(&channel, &directory, now),
-            // Read state and presence have no reader here yet; parts were put together before.
+            RelayFrame::Marks { channel, user, seq, read, delivered, unseen_late } => {
+                let delivered = delivered.unwrap_or(0);
+                let marks = ReadState { read, seq, delivered, unseen_late };
+                self.marks_came(&channel, user, marks);
+            }
+            RelayFrame::Ephemeral { channel, user, payload } => {
+                self.ephemeral_came(channel, user, payload);
+            }
+            // Parts were put together before.
             _ => {}
         }
     }
@@ -89,6 +98,7 @@ impl Client {
     fn changes(&mut self, channel: &str, arrival: Arrival, now: Now) {
         let Some(slot) = opened_slot(&mut self.slots, channel, SlotStage::Open) else { return };
         match slot.replica.change(arrival, now.wall_ms) {
+            Ok(()) if self.options.delivered => slot.replica.received_more(),
             Ok(()) => {}
             // Nothing of a change that cannot be read may be skipped: its seqs would be missing.
             Err(ChannelError::Gap { .. } | ChannelError::NotOpen) => {

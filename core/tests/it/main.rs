@@ -14,6 +14,7 @@ mod sync_client;
 mod sync_crashes;
 mod sync_edges;
 mod sync_late;
+mod sync_marks;
 mod sync_notes;
 mod sync_random;
 mod sync_relay;

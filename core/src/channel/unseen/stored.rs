@@ -3,6 +3,7 @@
 use super::{Block, Unseen, UnseenRun};
 use crate::message::MessageId;
 use crate::storage::UnseenRecord;
+use crate::wire::LateRun;
 
 /// Most ids in the record, 64 kB; what is older is kept as blocks.
 const IDS_MAX: u64 = 4_096;
@@ -27,6 +28,29 @@ impl Unseen {
         }
         records.sort_by_key(first_of);
         records
+    }
+
+    /// Takes out what lies in none of these runs; whether there was anything. A block stays if it
+    /// reaches into one.
+    pub(in crate::channel) fn keep_only(&mut self, runs: &[LateRun]) -> bool {
+        let is_in = |id: MessageId| runs.iter().any(|run| run.first <= id && id <= run.last);
+        let reaches = |block: &Block| {
+            runs.iter().any(|run| run.first <= block.run.last && block.run.first <= run.last)
+        };
+        let blocks = self.blocks.values().filter(|block| !reaches(block));
+        let blocks: Vec<_> = blocks.map(|block| block.run.first).collect();
+        blocks.iter().for_each(|first| self.remove_block(*first));
+        let mut known: Vec<_> = self.runs.values().copied().collect();
+        known.retain(|run| !(is_in(run.first) && is_in(run.last)));
+        let mut any = !blocks.is_empty();
+        for run in known {
+            let mut ids = self.known_in(&(run.first..=run.last));
+            ids.retain(|id| *id <= run.last && !is_in(*id));
+            for id in ids {
+                any |= self.mark_seen(id, id);
+            }
+        }
+        any
     }
 
     /// Takes in what a store had.

@@ -208,6 +208,8 @@ pub(crate) enum EventOut {
     Changed { channel: String, reason: &'static str, sent: bool, late: bool },
     Error { code: String, text: String },
     Problem { channel: String, text: String },
+    Refused { channel: String, id: String, code: String },
+    Ephemeral { channel: String, user: String, payload: String },
     StorageFailed { text: String },
     BadRecord { text: String },
 }
@@ -226,6 +228,13 @@ impl From<Event> for EventOut {
                 late: changed.late,
             },
             Event::Error { code, text } => Self::Error { code, text },
+            Event::Refused { channel, id, code } => {
+                Self::Refused { channel, id: id.to_string(), code }
+            }
+            Event::Ephemeral { channel, user, payload } => {
+                let payload = String::from_utf8_lossy(&payload).into_owned();
+                Self::Ephemeral { channel, user, payload }
+            }
             Event::StorageFailed { text } => Self::StorageFailed { text },
             Event::BadRecord { key, text } => {
                 let family = key.first().copied().unwrap_or(0);

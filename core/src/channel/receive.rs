@@ -158,7 +158,8 @@ impl Channel {
             self.outbox.epoch_changed();
             self.notes.epoch_changed();
             self.forget_marks();
-            self.unseen.clear();
+            // What came late and was not seen is news still; what is pushed again may be told again.
+            self.unseen.void_seqs();
             self.kept.epoch_changed();
             self.kept.saw();
         }

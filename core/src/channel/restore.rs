@@ -250,10 +250,10 @@ impl Channel {
         loaded.is_restored = true;
         self.windows.insert(window, loaded);
         self.show(window);
-        self.list_late(window);
         self.take_entry(window, entry);
-        // It may be behind: a hole stands for what it lacks.
+        // It may be behind: a hole stands for what it lacks, late messages among it.
         self.refresh_hole(window);
+        self.list_late(window);
         if !is_whole {
             self.kept.loaded(window);
         }

@@ -118,10 +118,11 @@ impl Client {
         let (first_row, last_row) = (row_of(first), row_of(last));
         let seen =
             slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
-        if let (Some(first), Some(last)) =
-            (seen.iter().flatten().min(), seen.iter().flatten().max())
-        {
-            slot.replica.mark_seen(*first, *last);
+        // A placeholder shows nothing of what it stands for.
+        for stretch in seen.split(Option::is_none) {
+            if let (Some(Some(first)), Some(Some(last))) = (stretch.first(), stretch.last()) {
+                slot.replica.mark_seen(*first, *last);
+            }
         }
         let held = resolve(&view.query, &slot.replica)?;
         let total = slot.replica.total();

@@ -20,6 +20,7 @@ mod sync_random;
 mod sync_relay;
 mod sync_relay_notes;
 mod sync_siblings;
+mod sync_simulation;
 mod sync_storage;
 mod sync_store;
 mod sync_world;

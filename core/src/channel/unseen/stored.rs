@@ -53,6 +53,11 @@ impl Unseen {
         any
     }
 
+    /// The relay has another history: no seq means anything.
+    pub(in crate::channel) fn void_seqs(&mut self) {
+        self.blocks.values_mut().for_each(|block| block.since_seq = 0);
+    }
+
     /// Takes in what a store had.
     pub(in crate::channel) fn restore(&mut self, records: Vec<UnseenRecord>) {
         for record in records {

@@ -81,3 +81,27 @@ test('a message that failed in one is sent again, and another dropped, in the ot
     await two.client[Symbol.asyncDispose]();
   }
 });
+
+test('an answer stands after what it answers, though the clock of the tab that wrote it is slow', async () => {
+  const place = sharedPlace();
+  const one = await tab(place);
+  // What a tab takes for the relay's time is off by as long as it was busy when it was told.
+  const { now } = Date;
+  Date.now = () => now() + 3_000;
+  const two = await tab(place);
+  Date.now = now;
+  try {
+    await proxy.stop();
+    for (const { client } of [one, two]) await until(client.connection, ({ state }) => state === 'offline');
+    one.channel.send('question');
+    await until(two.view, ({ items }) => items.at(-1)?.text === 'question');
+    two.channel.send('answer');
+    for (const { view } of [one, two]) {
+      const window = await until(view, (shown) => texts(shown).includes('answer') && shown);
+      assert.deepEqual(texts(window).slice(-2), ['question', 'answer']);
+    }
+  } finally {
+    await proxy.start();
+    for (const { client } of [one, two]) await client[Symbol.asyncDispose]();
+  }
+});

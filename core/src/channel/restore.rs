@@ -23,6 +23,9 @@ use crate::window::Window;
 use crate::wire::{Epoch, is_late};
 use std::collections::BTreeSet;
 
+/// How long a sibling's message is left to the sibling, in ms.
+const SIBLING_MS: u64 = 5_000;
+
 /// What a store has of a channel.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
@@ -131,20 +134,19 @@ impl Channel {
         }
     }
 
-    /// A sibling's message was written: it is shown, and left to the sibling until
-    /// `foreign_until_ms` of the relay's clock.
-    pub(crate) fn restore_foreign(
-        &mut self,
-        id: MessageId,
-        record: OwnRecord,
-        foreign_until_ms: u64,
-    ) {
+    /// A sibling's message was written: it is shown, and left to the sibling for some seconds.
+    pub(crate) fn restore_foreign(&mut self, id: MessageId, record: OwnRecord, relay_now_ms: u64) {
         self.flush();
         self.changed.sent |= self.outbox.drop_outdated(id, &record);
         if self.timeline.get(id.as_u128()).flatten().is_some() {
             // It came from the relay meanwhile.
             return;
         }
+        // An answer that is written here comes after it.
+        if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {
+            self.ids.observe(id);
+        }
+        let foreign_until_ms = relay_now_ms.saturating_add(SIBLING_MS);
         if self.outbox.restore(id, record, Filed::Unsent, Some(foreign_until_ms)) {
             self.timeline.insert(id.as_u128(), None);
             self.changed.sent = true;
@@ -156,9 +158,9 @@ impl Channel {
         &mut self,
         id: &NoteId,
         record: Option<NoteRecord>,
-        foreign_until_ms: u64,
+        relay_now_ms: u64,
     ) {
-        self.notes.foreign(id, record, foreign_until_ms);
+        self.notes.foreign(id, record, relay_now_ms.saturating_add(SIBLING_MS));
         self.changed.edited = true;
     }
 

@@ -180,14 +180,18 @@ impl Client {
             // It may be taken later; the reconnect's delay spreads the load.
             return self.disconnect(RELAY_BUSY, now);
         }
+        let is_push = reference.is_some_and(|reference| self.pushes.contains_key(&reference));
         if let Some(reference) = reference {
             self.nacked(reference, 0, code.as_str(), now);
         }
         let Some(slot) = channel.and_then(|channel| self.slots.get_mut(channel)) else { return };
-        slot.replica.fetches_failed();
-        // Views may want other windows, and learn that those refused do not come.
-        slot.hungry = true;
+        if slot.stage == SlotStage::Open && reference.is_some() && !is_push {
+            // The same again would be refused again.
+            slot.replica.fetches_refused();
+            slot.hungry = true;
+        }
         if slot.stage == SlotStage::Opening {
+            slot.replica.fetches_failed();
             // Refused, not lost: it is opened again after the next reconnect.
             slot.stage = SlotStage::Refused;
             slot.refusal = Some(code.as_str().to_owned());

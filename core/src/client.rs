@@ -27,6 +27,7 @@ mod clock;
 mod connection;
 mod fetches;
 mod frames;
+mod live;
 mod pushes;
 mod reads;
 mod storage;
@@ -34,6 +35,7 @@ mod views;
 
 pub use clock::Now;
 pub use connection::ConnectionState;
+pub use live::{ViewDelta, ViewUpdate};
 pub use storage::StoredChannel;
 pub use views::{Edge, Follow, ViewId};
 
@@ -391,6 +393,7 @@ impl Client {
         let no_channel = || CommandError::NoChannel(channel.to_owned());
         let slot = self.slots.get_mut(channel).ok_or_else(no_channel)?;
         let id = slot.replica.send(content, sent_at_ms, time, &mut self.entropy)?;
+        self.note_written(channel);
         self.settle(now);
         Ok(id)
     }
@@ -485,6 +488,7 @@ impl Client {
         self.evict();
         self.close_unwanted(now);
         self.plan_writes(now);
+        let mut all_changed = Vec::new();
         for (name, slot) in &mut self.slots {
             for problem in slot.replica.take_problems() {
                 self.events.push_back(Event::Problem { channel: name.clone(), problem });
@@ -494,8 +498,12 @@ impl Client {
             }
             let changed = slot.replica.take_changed();
             if changed.any() {
-                self.events.push_back(Event::Changed { channel: name.clone(), changed });
+                all_changed.push((name.clone(), changed));
             }
+        }
+        for (channel, changed) in all_changed {
+            self.note_changed(&channel, changed);
+            self.events.push_back(Event::Changed { channel, changed });
         }
         let tell = (self.state(), self.pending_len());
         if tell != self.told {

@@ -3,10 +3,11 @@
 //! A view by index, fraction or time keeps its rows until they are exact, then holds on to the message it
 //! stands at, so that what comes in above does not move it.
 
+use super::live::Told;
 use super::{Client, CommandError, Now};
-use crate::channel::{Item, View};
+use crate::channel::{Changed, Item, View};
 use crate::message::MessageId;
-use crate::viewport::{At, Query, QueryError, Ranked, resolve};
+use crate::viewport::{At, Batch, LiveWindow, Query, QueryError, Ranked, Reason, resolve};
 
 /// The name of a live view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +22,7 @@ pub enum Edge {
     Index(u64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct LiveView {
     pub(super) channel: String,
     pub(super) query: Query,
@@ -29,6 +30,33 @@ pub(super) struct LiveView {
     rows: u64,
     /// When it was moved last: greater is later.
     pub(super) moved: u64,
+    /// The rows that its host was told of.
+    pub(super) window: LiveWindow<Item>,
+    /// What happened since.
+    pub(super) batch: Batch,
+    pub(super) told: Told,
+    /// The first and the last message that its reader sees, if that was told.
+    visible: Option<(MessageId, MessageId)>,
+}
+
+impl LiveView {
+    fn new(channel: &str, query: Query) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            query,
+            rows: query.before + query.after,
+            moved: 0,
+            window: LiveWindow::new(),
+            batch: Batch::default(),
+            told: Told::default(),
+            visible: None,
+        }
+    }
+
+    /// The first and the last message that its reader sees; all of it as long as nothing else was told.
+    pub(super) fn seen(&self) -> Option<(MessageId, MessageId)> {
+        self.visible.or_else(|| self.window.ends())
+    }
 }
 
 impl Client {
@@ -46,9 +74,7 @@ impl Client {
         let id = ViewId(self.next_view);
         let query = self.checked(channel, query)?;
         self.next_view += 1;
-        let rows = query.before + query.after;
-        let view = LiveView { channel: channel.to_owned(), query, rows, moved: 0 };
-        self.views.insert(id, view);
+        self.views.insert(id, LiveView::new(channel, query));
         self.moved(id, now);
         Ok(id)
     }
@@ -63,6 +89,8 @@ impl Client {
         if let Some(view) = self.views.get_mut(&id) {
             view.rows = query.before + query.after;
             view.query = query;
+            view.visible = None;
+            view.window.moved(Reason::Goto);
         }
         self.moved(id, now);
         Ok(())
@@ -122,6 +150,7 @@ impl Client {
             (seen.iter().flatten().min(), seen.iter().flatten().max())
         {
             slot.replica.mark_seen(*first, *last);
+            view.visible = Some((*first, *last));
         }
         let held = resolve(&view.query, &slot.replica)?;
         let total = slot.replica.total();
@@ -142,10 +171,25 @@ impl Client {
         };
         if query != view.query {
             view.query = query;
+            view.window.moved(Reason::Loaded);
             self.moved(id, now);
         }
         self.settle(now);
         Ok(())
+    }
+
+    /// Notes for every view of a channel what happened in it.
+    pub(super) fn note_changed(&mut self, channel: &str, changed: Changed) {
+        for view in self.views.values_mut().filter(|view| view.channel == channel) {
+            view.batch = view.batch.and(changed.into());
+        }
+    }
+
+    /// Notes for every view of a channel that its reader wrote.
+    pub(super) fn note_written(&mut self, channel: &str) {
+        for view in self.views.values_mut().filter(|view| view.channel == channel) {
+            view.batch.wrote = true;
+        }
     }
 
     fn moved(&mut self, id: ViewId, now: Now) {

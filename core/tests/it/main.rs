@@ -22,3 +22,4 @@ mod sync_siblings;
 mod sync_storage;
 mod sync_store;
 mod sync_world;
+mod view_live;

@@ -448,7 +448,8 @@ impl Client {
         let dues = self.slots.values().filter_map(due);
         let expected = self.slots.values().filter_map(|slot| slot.expecting_until_ms);
         let connection = self.connection.timeout(self.is_awaiting());
-        dues.chain(expected).chain(connection).chain(self.next_write_ms()).min()
+        let rest = self.next_rest_ms();
+        dues.chain(expected).chain(connection).chain(self.next_write_ms()).chain(rest).min()
     }
 
     /// Time passed: applies what waits, sends what became due, reconnects.
@@ -483,6 +484,9 @@ impl Client {
     /// After anything happened: sends what can be sent, asks for what is wanted, tells the host.
     fn settle(&mut self, now: Now) {
         self.push_all(now);
+        for slot in self.slots.values_mut() {
+            slot.hungry |= slot.replica.take_holes_grown();
+        }
         self.look_up_all();
         self.fetch_all(now);
         self.evict();

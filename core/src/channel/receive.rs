@@ -3,9 +3,9 @@
 use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
-use super::unseen::UnseenRun;
 use crate::change::{ChangeBody, ChangeError, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
+use crate::late::UnseenRun;
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::storage::Fact;
@@ -288,7 +288,7 @@ impl Channel {
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
             if late && !own {
-                self.late_came(id, seq, arrival.window);
+                self.late_came(id, seq);
                 self.kept.saw();
             } else {
                 self.settle_late(id);
@@ -344,6 +344,8 @@ impl Channel {
             }
             loaded.push(arrived);
             self.waiting.insert(window);
+        } else {
+            self.holes_grown = true;
         }
         self.refresh_hole(window);
     }

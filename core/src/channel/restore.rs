@@ -11,6 +11,7 @@ use super::loaded::Loaded;
 use super::notes::NoteId;
 use super::outbox::Filed;
 use super::receive::ids_of;
+use super::unseen;
 use crate::change::{ChangeView, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::limits::MAKER_AHEAD_MS_MAX;
@@ -74,7 +75,7 @@ impl Channel {
         }
         if let Some(record) = restored.seen {
             self.seen_to = Some(record.seen_to);
-            self.unseen.restore(record.unseen);
+            unseen::restore(&mut self.unseen, record.unseen);
         }
         for (id, record) in restored.own {
             if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {

@@ -304,6 +304,6 @@ impl MessageRow {
     }
 }
 
-fn window_of(key: &HoleKey) -> Option<Window> {
+pub(super) fn window_of(key: &HoleKey) -> Option<Window> {
     Window::new(key.level, key.start_ms).ok()
 }

@@ -1,11 +1,14 @@
 //! What live views tell their hosts: rows at first, and what changed from then on.
 
 use super::views::LiveView;
-use super::{Changed, Client, CommandError, ViewId};
+use super::{Changed, Client, CommandError, Now, ViewId};
 use crate::channel::{Channel, Item, View};
-use crate::late::Late;
+use crate::late::{Late, LateRun, Toward};
 use crate::message::MessageId;
 use crate::viewport::{At, Batch, Delta, LiveRow, Reason, Update};
+
+/// Most late runs in an update, those nearest to what the reader sees.
+const RUNS_TOLD_MAX: usize = 256;
 
 /// What a view tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +137,7 @@ impl Client {
         if exact {
             view.settle();
         }
-        let late = Late::around(slot.replica.unseen(), view.seen());
+        let late = Late::around(slot.replica.unseen(), view.seen(&slot.replica), RUNS_TOLD_MAX);
         Ok(match update {
             Some(Update::Reset(rows)) => {
                 view.told =
@@ -168,7 +171,48 @@ impl Client {
         let no_channel = || CommandError::NoChannel(view.channel.clone());
         let slot = self.slots.get_mut(&view.channel).ok_or_else(no_channel)?;
         slot.replica.flush();
-        Ok(Late::around(slot.replica.unseen(), view.seen()))
+        Ok(Late::around(slot.replica.unseen(), view.seen(&slot.replica), usize::MAX))
+    }
+
+    /// The late messages to go to next from what a view's reader sees; moving the view to its `first`
+    /// shows them.
+    ///
+    /// # Errors
+    /// There is no such view.
+    ///
+    /// # Complexity
+    /// O(log n).
+    pub fn late_next(
+        &mut self,
+        id: ViewId,
+        toward: Toward,
+    ) -> Result<Option<LateRun>, CommandError> {
+        let view = self.views.get(&id).ok_or(CommandError::NoView)?;
+        let no_channel = || CommandError::NoChannel(view.channel.clone());
+        let slot = self.slots.get_mut(&view.channel).ok_or_else(no_channel)?;
+        slot.replica.flush();
+        Ok(Late::next(slot.replica.unseen(), view.seen(&slot.replica), toward))
+    }
+
+    /// Takes late messages out of a channel's inbox: those of a run, or all. Unlike
+    /// [`Client::mark_seen`] it says nothing of what was read.
+    ///
+    /// # Errors
+    /// The channel is not open here.
+    pub fn late_seen(
+        &mut self,
+        channel: &str,
+        run: Option<&LateRun>,
+        now: Now,
+    ) -> Result<(), CommandError> {
+        let no_channel = || CommandError::NoChannel(channel.to_owned());
+        let slot = self.slots.get_mut(channel).ok_or_else(no_channel)?;
+        match run {
+            Some(run) => slot.replica.late_seen(run.first, run.last),
+            None => slot.replica.mark_all_seen(),
+        }
+        self.settle(now);
+        Ok(())
     }
 }
 

@@ -299,14 +299,6 @@ impl<R: LiveRow> LiveWindow<R> {
         self.cells.get(at)?.id
     }
 
-    /// The first and the last message of the window.
-    #[must_use]
-    pub fn ends(&self) -> Option<(MessageId, MessageId)> {
-        let mut ids = self.cells.iter().filter_map(|cell| cell.id);
-        let first = ids.next()?;
-        Some((first, ids.next_back().unwrap_or(first)))
-    }
-
     /// What changed since the last poll, None if nothing did. `query` is the one the window was opened
     /// with or moved to; an anchor by number or time should be replaced by [`LiveWindow::anchor`] once
     /// the rows are settled. `batch` says what may have happened.
@@ -421,8 +413,9 @@ impl<R: LiveRow> LiveWindow<R> {
                 let id = |at: usize| self.cells.get(at).and_then(|cell| cell.id);
                 let Some((first_id, last_id)) = id(first).zip(id(last)) else { return Ok(None) };
                 let (first_row, last_row) = (source.rank(first_id), source.rank(last_id));
-                let is_there = last_row < total
-                    && source.ids(last_row..last_row + 1).first() == Some(&Some(last_id));
+                let at_last = source.ids(last_row..(last_row + 1).min(total)).first().copied();
+                // Dropped from memory, it is there still, as a placeholder.
+                let is_there = at_last.is_some_and(|id| id.is_none_or(|id| id == last_id));
                 let end = last_row + u64::from(is_there) + after;
                 first_row.saturating_sub(first as u64)..end.min(total)
             }

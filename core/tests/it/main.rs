@@ -23,3 +23,4 @@ mod sync_storage;
 mod sync_store;
 mod sync_world;
 mod view_live;
+mod view_sparse;

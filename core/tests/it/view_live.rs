@@ -9,7 +9,7 @@ use backscroll_core::viewport::{At, Query, Reason, Source};
 /// A consumer of one view.
 #[derive(Debug)]
 pub(crate) struct Consumer {
-    peer: usize,
+    pub(crate) peer: usize,
     view: ViewId,
     pub(crate) start: u64,
     pub(crate) total: u64,

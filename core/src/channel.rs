@@ -29,6 +29,7 @@ mod restore;
 mod rows;
 mod unseen;
 
+pub use crate::late::{Unseen, UnseenRun};
 pub(crate) use kept::{Repush, Secured};
 pub use loaded::Problem;
 pub use notes::Refusal;
@@ -37,8 +38,8 @@ pub use place::WritingTime;
 pub use reading::Receipts;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
 pub(crate) use restore::{OwnRecords, Restored};
+use rows::window_of;
 pub use rows::{Item, MessageRow, View};
-pub use unseen::{Unseen, UnseenRun};
 
 use crate::directory::Directory;
 use crate::message::{IdMaker, MessageId};
@@ -101,8 +102,6 @@ pub struct Channel {
     outbox: Outbox,
     notes: Notes,
     unseen: Unseen,
-    /// The seq, window and id of the last late message that came live.
-    last_late: Option<(u64, Window, MessageId)>,
     reading: Reading,
     ids: IdMaker,
     /// When the connection was lost, by the relay's clock; None while it is there.
@@ -111,6 +110,8 @@ pub struct Channel {
     kept: Kept,
     problems: Vec<Problem>,
     changed: Changed,
+    /// Whether messages came into windows that are not loaded, which views may need now.
+    holes_grown: bool,
     /// Counts view queries, for the order of eviction.
     clock: u64,
 }
@@ -167,6 +168,23 @@ impl Channel {
     /// Marks a range as seen: late messages in it, and everything up to its end as read.
     pub fn mark_seen(&mut self, first: MessageId, last: MessageId) {
         self.see(last);
+        self.late_seen(first, last);
+    }
+
+    /// Marks rows as seen that were in view, by ascending id: late messages among them, and
+    /// everything up to the last as read. What stands between them and is not loaded was not seen.
+    pub(crate) fn see_rows(&mut self, ids: &[MessageId]) {
+        let Some((first, last)) = ids.first().zip(ids.last()) else { return };
+        self.see(*last);
+        for id in self.unseen.known_in(&(*first..=*last)) {
+            if ids.binary_search(&id).is_ok() {
+                self.late_seen(id, id);
+            }
+        }
+    }
+
+    /// Takes the late messages of a range out of the inbox.
+    pub fn late_seen(&mut self, first: MessageId, last: MessageId) {
         if self.unseen.mark_seen(first, last) {
             self.changed.late = true;
             self.saw_more();
@@ -212,6 +230,11 @@ impl Channel {
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.changed.any() || !self.waiting.is_empty()
+    }
+
+    /// Whether messages came since into windows that are not loaded.
+    pub(crate) fn take_holes_grown(&mut self) -> bool {
+        std::mem::take(&mut self.holes_grown)
     }
 
     /// What went wrong since this was last called.

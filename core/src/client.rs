@@ -27,6 +27,7 @@ mod clock;
 mod connection;
 mod fetches;
 mod frames;
+mod live;
 mod marks;
 mod pushes;
 mod reads;
@@ -35,6 +36,7 @@ mod views;
 
 pub use clock::Now;
 pub use connection::ConnectionState;
+pub use live::{ViewDelta, ViewUpdate};
 pub use storage::StoredChannel;
 pub use views::{Edge, Follow, ViewId};
 
@@ -413,6 +415,7 @@ impl Client {
         let no_channel = || CommandError::NoChannel(channel.to_owned());
         let slot = self.slots.get_mut(channel).ok_or_else(no_channel)?;
         let id = slot.replica.send(content, sent_at_ms, time, &mut self.entropy)?;
+        self.note_written(channel);
         self.settle(now);
         Ok(id)
     }
@@ -468,7 +471,8 @@ impl Client {
         let expected = self.slots.values().filter_map(|slot| slot.expecting_until_ms);
         let connection = self.connection.timeout(self.is_awaiting());
         let marks = self.slots.values().filter_map(|slot| slot.mark_at_ms);
-        dues.chain(marks).chain(expected).chain(connection).chain(self.next_write_ms()).min()
+        let due = dues.chain(marks).chain(expected).chain(connection);
+        due.chain(self.next_write_ms()).chain(self.next_rest_ms()).min()
     }
 
     /// Time passed: applies what waits, sends what became due, reconnects.
@@ -504,12 +508,16 @@ impl Client {
     /// After anything happened: sends what can be sent, asks for what is wanted, tells the host.
     fn settle(&mut self, now: Now) {
         self.push_all(now);
+        for slot in self.slots.values_mut() {
+            slot.hungry |= slot.replica.take_holes_grown();
+        }
         self.look_up_all();
         self.fetch_all(now);
         self.evict();
         self.close_unwanted(now);
         self.plan_marks(now);
         self.plan_writes(now);
+        let mut all_changed = Vec::new();
         for (name, slot) in &mut self.slots {
             for problem in slot.replica.take_problems() {
                 self.events.push_back(Event::Problem { channel: name.clone(), problem });
@@ -519,8 +527,12 @@ impl Client {
             }
             let changed = slot.replica.take_changed();
             if changed.any() {
-                self.events.push_back(Event::Changed { channel: name.clone(), changed });
+                all_changed.push((name.clone(), changed));
             }
+        }
+        for (channel, changed) in all_changed {
+            self.note_changed(&channel, changed);
+            self.events.push_back(Event::Changed { channel, changed });
         }
         let tell = (self.state(), self.pending_len());
         if tell != self.told {

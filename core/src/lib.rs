@@ -7,6 +7,7 @@ pub mod channel;
 pub mod client;
 pub mod directory;
 pub mod entropy;
+pub mod late;
 pub mod limits;
 pub mod message;
 pub mod read_state;

@@ -80,7 +80,9 @@ impl Channel {
 
     /// Puts a window's messages in the place of its hole.
     pub(super) fn show(&mut self, window: Window) {
-        let Some(loaded) = self.windows.get(&window) else { return };
+        let Some(loaded) = self.windows.get_mut(&window) else { return };
+        // As if a view had touched it: what was just asked for is not the first to be dropped.
+        loaded.used = self.clock;
         let run: Vec<_> = loaded.ids().map(|id| (id.as_u128(), Some(window))).collect();
         let skipped = self.timeline.load(key_of(window), &run);
         debug_assert!(skipped.is_ok(), "a loaded window has ascending ids");

@@ -7,6 +7,7 @@
 use super::Channel;
 use super::loaded::{Loaded, Saved};
 use super::notes::NoteId;
+use super::unseen;
 use crate::change::{ChangeHash, DocKind};
 use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
@@ -335,7 +336,7 @@ impl Channel {
 
     fn seen_record(&self) -> Option<SeenRecord> {
         let (seen_to, read) = (self.reading.seen_to?, self.reading.read);
-        Some(SeenRecord { seen_to, read, unseen: self.unseen.to_records() })
+        Some(SeenRecord { seen_to, read, unseen: unseen::to_records(&self.unseen) })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.

@@ -1,10 +1,11 @@
 //! What was read: the line on this device, the user's marks on other devices, and other users'.
 
-use super::{Channel, UnseenRun};
+use super::Channel;
+use crate::late::{Block, UnseenRun};
 use crate::message::MessageId;
 use crate::read_state::ReadState;
 use crate::wire::LateRun;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most late runs in one mark; a relay takes no more. The newest are told.
 const MARK_RUNS_MAX: usize = 256;
@@ -116,7 +117,8 @@ impl Channel {
             self.reading.seen_to = Some(read);
             for run in &marks.unseen_late {
                 let (first, last, count) = (run.first, run.last, u64::from(run.count));
-                self.unseen.add_block(UnseenRun { first, last, count }, 0);
+                let run = UnseenRun { first, last, count };
+                self.unseen.add_block(Block { run, since_seq: 0, listed: BTreeSet::new() });
             }
         } else {
             self.reading.seen_to = self.reading.seen_to.max(marks.read);

@@ -3,9 +3,9 @@
 use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
-use super::unseen::UnseenRun;
 use crate::change::{ChangeBody, ChangeError, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
+use crate::late::UnseenRun;
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::storage::Fact;
@@ -292,7 +292,7 @@ impl Channel {
             self.ids.observe(id);
             if late && !own {
                 self.reading.last_late_seq = seq;
-                self.late_came(id, seq, arrival.window);
+                self.late_came(id, seq);
                 self.kept.saw();
             } else {
                 self.settle_late(id);
@@ -348,6 +348,8 @@ impl Channel {
             }
             loaded.push(arrived);
             self.waiting.insert(window);
+        } else {
+            self.holes_grown = true;
         }
         self.refresh_hole(window);
     }

@@ -11,6 +11,7 @@ use super::loaded::Loaded;
 use super::notes::NoteId;
 use super::outbox::Filed;
 use super::receive::ids_of;
+use super::unseen;
 use crate::change::{ChangeView, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::limits::MAKER_AHEAD_MS_MAX;
@@ -80,7 +81,7 @@ impl Channel {
             self.reading.read = record.read;
             // The relay may not know yet.
             self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
-            self.unseen.restore(record.unseen);
+            unseen::restore(&mut self.unseen, record.unseen);
         }
         for (id, record) in restored.own {
             if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {

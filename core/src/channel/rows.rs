@@ -5,10 +5,10 @@ use super::outbox::{SendState, Stage};
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
-use crate::viewport::{At, Query, QueryError, Ranked, resolve};
+use crate::viewport::{At, Query, QueryError, Ranked, Source, resolve};
 use crate::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// A message as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,19 @@ impl Ranked for Channel {
 
     fn rank(&self, id: MessageId) -> u64 {
         self.timeline.rank(id.as_u128())
+    }
+}
+
+impl Source for Channel {
+    type Row = Item;
+
+    fn ids(&self, rows: Range<u64>) -> Vec<Option<MessageId>> {
+        Self::ids(self, rows)
+    }
+
+    fn row(&self, index: u64, id: Option<MessageId>) -> Item {
+        let message = id.and_then(|id| self.get(id));
+        message.map_or(Item::Placeholder { index }, |message| Item::Message(Box::new(message)))
     }
 }
 
@@ -141,6 +154,13 @@ impl Channel {
         needed.into_iter().filter(|window| self.is_readable(*window)).collect()
     }
 
+    /// The windows to load before a range of rows is certain, and what is touched by it as used.
+    pub(crate) fn needed_in(&mut self, at: At, range: Range<u64>) -> Vec<Window> {
+        let rows = self.timeline.rows(range);
+        self.clock += 1;
+        self.needed(at, &rows)
+    }
+
     /// The windows of a query that the store has and are not loaded nor being read.
     pub(crate) fn wanted_stored(&mut self, query: &Query) -> Vec<Window> {
         if self.kept.stored.is_empty() {
@@ -153,9 +173,9 @@ impl Channel {
         needed
     }
 
-    /// The messages of a range of rows, without their content: for tests and logs.
+    /// The messages of a range of rows, without their content; None where one is not loaded.
     #[must_use]
-    pub fn ids(&self, range: std::ops::Range<u64>) -> Vec<Option<MessageId>> {
+    pub fn ids(&self, range: Range<u64>) -> Vec<Option<MessageId>> {
         let rows = self.timeline.rows(range);
         let id = |row: &Row<_>| match row {
             Row::Message { id, .. } => MessageId::from_u128(*id).ok(),
@@ -284,6 +304,6 @@ impl MessageRow {
     }
 }
 
-fn window_of(key: &HoleKey) -> Option<Window> {
+pub(super) fn window_of(key: &HoleKey) -> Option<Window> {
     Window::new(key.level, key.start_ms).ok()
 }

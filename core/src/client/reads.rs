@@ -238,11 +238,7 @@ impl Client {
 
     /// Asks for windows that views need and the store has, and for what replicas want of it.
     pub(super) fn look_up_all(&mut self) {
-        let mut views: Vec<_> = self.views.values().collect();
-        views.sort_by_key(|view| std::cmp::Reverse(view.moved));
-        let views: Vec<_> =
-            views.into_iter().map(|view| (view.channel.clone(), view.query)).collect();
-        for (channel, query) in views {
+        for (channel, query) in self.queries_of_views() {
             self.look_up(&channel, &query);
         }
         let hungry = |slot: &super::Slot| slot.hungry && !slot.is_loading();

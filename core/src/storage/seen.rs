@@ -8,6 +8,7 @@ use super::StoredRecord;
 use super::envelope::RecordError;
 use super::records::{raw, stored};
 use crate::message::MessageId;
+use crate::window::Window;
 use minicbor::{Decode, Encode};
 
 /// Bytes of an id.
@@ -39,6 +40,8 @@ pub enum UnseenRecord {
         count: u64,
         /// Its messages have greater seqs.
         since_seq: u64,
+        /// Windows of which the messages are known one by one since.
+        listed: Vec<Window>,
     },
 }
 
@@ -76,6 +79,8 @@ struct RawBlock {
     last: MessageId,
     #[n(2)]
     since_seq: u64,
+    #[n(3)]
+    listed: Option<Vec<Window>>,
 }
 
 impl SeenRecord {
@@ -89,9 +94,11 @@ impl SeenRecord {
                     ids.extend(known.iter().flat_map(|id| id.as_u128().to_be_bytes()));
                     RawRun { count: known.len() as u64, block: None }
                 }
-                UnseenRecord::Block { first, last, count, since_seq } => {
+                UnseenRecord::Block { first, last, count, since_seq, listed } => {
                     let (first, last, since_seq) = (*first, *last, *since_seq);
-                    RawRun { count: *count, block: Some(RawBlock { first, last, since_seq }) }
+                    let listed = (!listed.is_empty()).then(|| listed.clone());
+                    let block = RawBlock { first, last, since_seq, listed };
+                    RawRun { count: *count, block: Some(block) }
                 }
             });
         }
@@ -111,8 +118,9 @@ impl SeenRecord {
                 return Err(RecordError::Contradiction("empty run"));
             }
             unseen.push(match block {
-                Some(RawBlock { first, last, since_seq }) => {
-                    UnseenRecord::Block { first, last, count, since_seq }
+                Some(RawBlock { first, last, since_seq, listed }) => {
+                    let listed = listed.unwrap_or_default();
+                    UnseenRecord::Block { first, last, count, since_seq, listed }
                 }
                 None => {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);

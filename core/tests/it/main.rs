@@ -24,3 +24,5 @@ mod sync_simulation;
 mod sync_storage;
 mod sync_store;
 mod sync_world;
+mod view_live;
+mod view_sparse;

@@ -59,7 +59,13 @@ fn samples() -> Vec<StoredRecord> {
     };
     let mut stored = vec![record.to_stored(&channel_key)];
     let known = UnseenRecord::Known(vec![id(1), id(2)]);
-    let block = UnseenRecord::Block { first: id(3), last: id(9), count: 5, since_seq: 4 };
+    let block = UnseenRecord::Block {
+        first: id(3),
+        last: id(9),
+        count: 5,
+        since_seq: 4,
+        listed: vec![window()],
+    };
     let record = SeenRecord { seen_to: id(3), read: Some(id(2)), unseen: vec![known, block] };
     stored.push(record.to_stored(&Key::Seen { channel: channel() }));
     let record = SummaryRecord { total: 5, unread: 2, newest_ms: Some(T0) };

@@ -74,11 +74,12 @@ impl Channel {
                 self.observe_time(*time_ms, relay_now_ms);
             }
             let newest = MessageId::from_parts(times.into_iter().max().unwrap_or(0), u128::MAX);
-            self.reading.seen_to = Some(newest);
+            self.reading.seen_to = self.reading.read.max(Some(newest));
         }
         if let Some(record) = restored.seen {
-            self.reading.seen_to = Some(record.seen_to);
-            self.reading.read = record.read;
+            // What was written while it was read was in view.
+            self.reading.seen_to = self.reading.read.max(Some(record.seen_to));
+            self.reading.read = self.reading.read.max(record.read);
             // The relay may not know yet.
             self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
             unseen::restore(&mut self.unseen, record.unseen);

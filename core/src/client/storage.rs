@@ -75,7 +75,10 @@ impl Client {
             let (urgent, secured) = slot.replica.take_urgent(name);
             records.extend(urgent.into_iter().map(pair));
             changes.extend(secured.into_iter().map(|secured| (name.clone(), secured)));
-            if is_idle && slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms) {
+            if is_idle
+                && !slot.is_loading()
+                && slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms)
+            {
                 records.extend(slot.replica.take_unsaved(name, relay_ms).into_iter().map(pair));
                 let more = slot.replica.unsaved_len() > 0;
                 slot.write_at_ms = more.then_some(now.steady_ms + WRITE_MS);
@@ -160,7 +163,8 @@ impl Client {
             return;
         }
         for slot in self.slots.values_mut() {
-            let changes = slot.replica.unsaved_len();
+            // What the store has is not overwritten before it is read.
+            let changes = if slot.is_loading() { 0 } else { slot.replica.unsaved_len() };
             let delay_ms = if changes >= WRITE_CHANGES_MAX { 0 } else { WRITE_MS };
             let at_ms = now.steady_ms + delay_ms;
             let planned_ms = slot.write_at_ms.map_or(at_ms, |known| known.min(at_ms));

@@ -86,6 +86,8 @@ impl Changed {
 /// A replica of one channel.
 #[derive(Debug, Default)]
 pub struct Channel {
+    /// Whose replica it is: what this user wrote, on whichever device, is no news.
+    user: String,
     directory: Directory,
     /// Where this replica stands in the relay's order; None until the directory came.
     head: Option<Cursor>,
@@ -121,6 +123,12 @@ impl Channel {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A user's replica that knows nothing yet.
+    #[must_use]
+    pub fn of_user(user: &str) -> Self {
+        Self { user: user.to_owned(), ..Self::default() }
     }
 
     /// Where this replica stands; an `open` with it resumes.

@@ -345,7 +345,8 @@ impl Client {
         if self.slots.contains_key(name) {
             return false;
         }
-        self.slots.insert(name.to_owned(), Slot::default());
+        let replica = Channel::of_user(&self.options.user);
+        self.slots.insert(name.to_owned(), Slot { replica, ..Slot::default() });
         if self.storage.is_on {
             self.ask_channel(name);
         } else {

@@ -147,7 +147,11 @@ impl Channel {
         let Some(loaded) = self.windows.get(&window) else { return };
         let UnseenRun { first, last, count } = block.run;
         let late = loaded.late_in(first..=last, block.since_seq);
-        let news = late.filter(|id| self.outbox.get(*id).is_none() && !self.unseen.contains(*id));
+        let is_own = |id: MessageId| {
+            self.outbox.get(id).is_some()
+                || loaded.content(id).is_some_and(|content| content.from == self.user)
+        };
+        let news = late.filter(|id| !self.unseen.contains(*id) && !is_own(*id));
         let with_seq = |id| (id, loaded.fact(id).map_or(0, |fact| fact.seq));
         let news: Vec<_> = news.map(with_seq).collect();
         block.listed.insert(window);

@@ -12,6 +12,7 @@ use crate::storage::Fact;
 use crate::timeline::Timeline;
 use crate::window::Window;
 use crate::wire::{Cursor, WireError, is_late};
+use std::collections::BTreeSet;
 
 /// The answer to an `open`.
 #[derive(Clone, Debug)]
@@ -285,12 +286,13 @@ impl Channel {
             return Vec::new();
         }
         let ids = ids_of(view);
+        let of_user = self.written_by_user(view);
         let mut facts = Vec::with_capacity(ids.len());
         for (seq, (at, id)) in (arrival.seq..).zip(ids.into_iter().enumerate()) {
             let late = is_late(&arrival.late, at);
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
-            if late && !own {
+            if late && !own && !of_user.contains(&id) {
                 self.reading.last_late_seq = seq;
                 self.late_came(id, seq);
                 self.kept.saw();
@@ -301,6 +303,13 @@ impl Channel {
         self.changed.sent |= own;
         self.changed.live |= !own;
         facts
+    }
+
+    /// The messages of a change that the user of this replica wrote, on whichever device.
+    fn written_by_user(&self, view: &ChangeView) -> BTreeSet<MessageId> {
+        let ChangeBody::Messages(ops) = &view.body else { return BTreeSet::new() };
+        let of_user = ops.iter().filter(|op| op.content.from == self.user);
+        of_user.map(|op| op.id).collect()
     }
 
     /// Counts a change in the directory; false if its window's entry has it already, because an

@@ -83,13 +83,15 @@ impl Channel {
     /// Takes in the runs that came while this replica was away: they count everyone's messages
     /// above `since_seq`.
     pub(super) fn late_missed(&mut self, runs: Vec<UnseenRun>, since_seq: u64) {
+        let upto_seq = self.head.as_ref().map_or(u64::MAX, |head| head.seq);
         for mut run in runs {
             let own = self.outbox.relayed_in(run.first..=run.last, since_seq);
             run.count = run.count.saturating_sub(own);
             if run.count > 0 && run.first == run.last {
                 self.unseen.add(run.first, 0);
             } else {
-                self.unseen.add_block(Block { run, since_seq, listed: BTreeSet::new() });
+                let listed = BTreeSet::new();
+                self.unseen.add_block(Block { run, since_seq, upto_seq, listed });
             }
             self.changed.late = true;
         }
@@ -134,9 +136,10 @@ impl Channel {
         let Some(loaded) = self.windows.get(&window) else { return };
         let UnseenRun { first, last, count } = block.run;
         let late = loaded.late_in(first..=last, block.since_seq);
-        let news = late.filter(|id| self.outbox.get(*id).is_none() && !self.unseen.contains(*id));
-        let with_seq = |id| (id, loaded.fact(id).map_or(0, |fact| fact.seq));
-        let news: Vec<_> = news.map(with_seq).collect();
+        let late = late.filter_map(|id| Some((id, loaded.fact(id)?.seq)));
+        let is_new = |id| self.outbox.get(id).is_none() && !self.unseen.contains(id);
+        let news = late.filter(|(id, seq)| *seq <= block.upto_seq && is_new(*id));
+        let news: Vec<_> = news.collect();
         block.listed.insert(window);
         let holes = self.timeline.holes();
         let over = holes.overlapping(first.time_ms()..=last.time_ms());

@@ -23,6 +23,7 @@ mod loaded;
 mod notes;
 mod outbox;
 mod place;
+mod reading;
 mod receive;
 mod restore;
 mod rows;
@@ -34,6 +35,7 @@ pub use loaded::Problem;
 pub use notes::Refusal;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
+pub use reading::Receipts;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
 pub(crate) use restore::{OwnRecords, Restored};
 use rows::window_of;
@@ -48,6 +50,7 @@ use kept::Kept;
 use loaded::{Arrived, Loaded};
 use notes::Notes;
 use outbox::{Outbox, Stage};
+use reading::Reading;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many of the windows loaded last may stay beyond the budget: more than one place needs.
@@ -102,9 +105,7 @@ pub struct Channel {
     outbox: Outbox,
     notes: Notes,
     unseen: Unseen,
-    /// The newest id that was in view on this device; what was there when the channel was first
-    /// opened counts as seen.
-    seen_to: Option<MessageId>,
+    reading: Reading,
     ids: IdMaker,
     /// When the connection was lost, by the relay's clock; None while it is there.
     complete_until_ms: Option<u64>,
@@ -191,7 +192,7 @@ impl Channel {
     pub fn late_seen(&mut self, first: MessageId, last: MessageId) {
         if self.unseen.mark_seen(first, last) {
             self.changed.late = true;
-            self.kept.saw();
+            self.saw_more();
         }
     }
 
@@ -199,26 +200,18 @@ impl Channel {
     pub fn mark_all_seen(&mut self) {
         if self.unseen.clear() {
             self.changed.late = true;
-            self.kept.saw();
+            self.saw_more();
         }
     }
 
-    fn see(&mut self, last: MessageId) {
-        if self.seen_to.is_none_or(|seen| seen < last) {
-            self.seen_to = Some(last);
-            self.changed.read = true;
-            self.kept.saw();
-        }
-    }
-
-    /// Messages newer than what was in view on this device since the channel was opened, and late
-    /// ones before that were not in view.
+    /// Messages newer than what was in view, on this device since the channel was first opened or on
+    /// any other of the user, and late ones before that were not in view.
     ///
     /// # Complexity
     /// O(late runs), and one rank.
     #[must_use]
     pub fn unread(&self) -> u64 {
-        let Some(seen) = self.seen_to else { return 0 };
+        let Some(seen) = self.reading.seen_to else { return 0 };
         let newer = self.timeline.total() - self.timeline.rank(seen.as_u128() + 1);
         newer + self.unseen.count_to(seen)
     }
@@ -226,7 +219,7 @@ impl Channel {
     /// The first message after those that were in view, if there is one and it is loaded.
     #[must_use]
     pub fn first_unread(&self) -> Option<MessageId> {
-        let row = self.timeline.rank(self.seen_to?.as_u128() + 1);
+        let row = self.timeline.rank(self.reading.seen_to?.as_u128() + 1);
         match self.timeline.select(row)? {
             Row::Message { id, .. } => MessageId::from_u128(id).ok(),
             Row::Hole => None,

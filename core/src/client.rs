@@ -28,6 +28,7 @@ mod connection;
 mod fetches;
 mod frames;
 mod live;
+mod marks;
 mod pushes;
 mod reads;
 mod storage;
@@ -66,14 +67,17 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Whether the host has a store. Without one nothing is emitted for it, and nothing waits.
     pub storage: bool,
+    /// Whether the relay is told how far this device has received, for receipts of others.
+    pub delivered: bool,
 }
 
 impl Options {
-    /// The usual set-up: the newest 50 messages, 64 MB of loaded windows, no store.
+    /// The usual set-up: the newest 50 messages, 64 MB of loaded windows, no store, no delivered marks.
     #[must_use]
     pub fn new(user: &str) -> Self {
         let (newest, segment_bytes_max, storage) = (50, 64 << 20, false);
-        Self { user: user.to_owned(), newest, segment_bytes_max, storage }
+        let user = user.to_owned();
+        Self { user, newest, segment_bytes_max, storage, delivered: false }
     }
 }
 
@@ -105,6 +109,15 @@ pub enum Event {
         code: String,
         /// Its words.
         text: String,
+    },
+    /// What another user tells those who have the channel open: presence, typing.
+    Ephemeral {
+        /// The channel.
+        channel: String,
+        /// Who.
+        user: String,
+        /// The application's bytes.
+        payload: Vec<u8>,
     },
     /// The relay refused what was said of a message: it is shown as it was before.
     Refused {
@@ -152,6 +165,12 @@ pub enum CommandError {
     /// A message is out of its bounds.
     #[error(transparent)]
     Message(#[from] BodyError),
+    /// More bytes than a relay passes on.
+    #[error("more than {bytes_max} bytes")]
+    TooLarge {
+        /// The most there may be.
+        bytes_max: usize,
+    },
     /// The channel has no such message.
     #[error("channel {0:?} has no message {1}")]
     NoMessage(String, MessageId),
@@ -175,6 +194,8 @@ struct Slot {
     loading: Option<Loading>,
     /// When what changed is to be written to the store, in steady ms.
     write_at_ms: Option<u64>,
+    /// When the relay is to be told what was read, in steady ms.
+    mark_at_ms: Option<u64>,
     /// Whether the host opened it; others are open until their messages are sent.
     is_wanted: bool,
 }
@@ -348,6 +369,7 @@ impl Client {
     }
 
     fn remove_slot(&mut self, name: &str, now: Now) {
+        self.send_mark(name);
         self.keep_loose(name, now);
         let open = self.slots.remove(name).is_some_and(|slot| slot.stage != SlotStage::Closed);
         if open && self.connection.is_ready() {
@@ -448,8 +470,9 @@ impl Client {
         let dues = self.slots.values().filter_map(due);
         let expected = self.slots.values().filter_map(|slot| slot.expecting_until_ms);
         let connection = self.connection.timeout(self.is_awaiting());
-        let rest = self.next_rest_ms();
-        dues.chain(expected).chain(connection).chain(self.next_write_ms()).chain(rest).min()
+        let marks = self.slots.values().filter_map(|slot| slot.mark_at_ms);
+        let due = dues.chain(marks).chain(expected).chain(connection);
+        due.chain(self.next_write_ms()).chain(self.next_rest_ms()).min()
     }
 
     /// Time passed: applies what waits, sends what became due, reconnects.
@@ -462,6 +485,7 @@ impl Client {
                 slot.replica.fetches_failed();
             }
         }
+        self.send_marks(now, false);
         if self.connection.is_overdue(now.steady_ms, self.is_awaiting()) {
             self.disconnect("timeout", now);
         }
@@ -491,6 +515,7 @@ impl Client {
         self.fetch_all(now);
         self.evict();
         self.close_unwanted(now);
+        self.plan_marks(now);
         self.plan_writes(now);
         let mut all_changed = Vec::new();
         for (name, slot) in &mut self.slots {

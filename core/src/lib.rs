@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod late;
 pub mod limits;
 pub mod message;
+pub mod read_state;
 pub mod segment;
 pub mod simulate;
 pub mod storage;

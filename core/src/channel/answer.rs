@@ -47,6 +47,7 @@ impl Channel {
                 let gone = |id: &MessageId| loaded.fact(*id).is_none();
                 let gone: Vec<_> = ids_before.into_iter().filter(gone).collect();
                 self.take_out(window, &gone);
+                gone.iter().for_each(|id| self.late_seen(*id, *id));
                 self.windows.insert(window, loaded);
             }
             Err(error) => {

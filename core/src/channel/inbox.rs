@@ -63,6 +63,12 @@ impl Channel {
         }
     }
 
+    /// A message that was shown is there no more: what stood on both sides of it may be of one run.
+    pub(super) fn settle_gone(&mut self, id: MessageId) {
+        let (below, above) = self.unseen.neighbours(id);
+        self.settle_pair(below, above);
+    }
+
     /// Two unseen messages with no other unseen one between them: apart if a message stands between
     /// them, of one run if it is certain that none does.
     fn settle_pair(&mut self, a: Option<MessageId>, b: Option<MessageId>) {
@@ -85,9 +91,22 @@ impl Channel {
     pub(super) fn late_missed(&mut self, runs: Vec<UnseenRun>, since_seq: u64) {
         let upto_seq = self.head.as_ref().map_or(u64::MAX, |head| head.seq);
         for mut run in runs {
-            let own = self.outbox.relayed_in(run.first..=run.last, since_seq);
-            run.count = run.count.saturating_sub(own);
-            if run.count > 0 && run.first == run.last {
+            let own: Vec<_> = self.outbox.relayed_in(run.first..=run.last, since_seq).collect();
+            let is_own = |id: MessageId| own.iter().any(|(of, _)| *of == id);
+            let sure = own.iter().filter(|(_, is_sure)| *is_sure).count() as u64;
+            let all = own.len() as u64;
+            // What was pushed may be among them or not. One too many is put right when its window
+            // is loaded; none would be a message missed.
+            let is_all_own = is_own(run.first) && is_own(run.last) && all >= run.count;
+            run.count = match run.count.saturating_sub(sure) {
+                0 => 0,
+                _ if is_all_own => 0,
+                others => others.saturating_sub(all - sure).max(1),
+            };
+            if run.count == 0 {
+                continue;
+            }
+            if run.first == run.last {
                 self.unseen.add(run.first, 0);
             } else {
                 let listed = BTreeSet::new();

@@ -335,7 +335,8 @@ impl Channel {
     }
 
     fn seen_record(&self) -> Option<SeenRecord> {
-        Some(SeenRecord { seen_to: self.seen_to?, unseen: unseen::to_records(&self.unseen) })
+        let (seen_to, read) = (self.reading.seen_to?, self.reading.read);
+        Some(SeenRecord { seen_to, read, unseen: unseen::to_records(&self.unseen) })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.

@@ -184,15 +184,19 @@ impl Outbox {
         ids.filter_map(|id| Some((*id, self.own.get(id)?)))
     }
 
-    /// How many of a span the relay has under seqs above `since_seq`, or may have: what was pushed
-    /// and not acknowledged.
-    pub(crate) fn relayed_in(&self, span: RangeInclusive<MessageId>, since_seq: u64) -> u64 {
-        let counts = |own: &Own| match own.stage {
-            Stage::Written => self.was_pushed(own),
-            Stage::Relayed { seq } => seq.is_some_and(|seq| seq > since_seq),
-            Stage::Held { .. } | Stage::Failed { .. } => false,
+    /// Messages of a span that the relay has under seqs above `since_seq`, or may have: what was
+    /// pushed and not acknowledged. With each, whether it is certain.
+    pub(crate) fn relayed_in(
+        &self,
+        span: RangeInclusive<MessageId>,
+        since_seq: u64,
+    ) -> impl Iterator<Item = (MessageId, bool)> + '_ {
+        let is_relayed = move |own: &Own| match own.stage {
+            Stage::Written => self.was_pushed(own).then_some(false),
+            Stage::Relayed { seq } => seq.is_some_and(|seq| seq > since_seq).then_some(true),
+            Stage::Held { .. } | Stage::Failed { .. } => None,
         };
-        self.own.range(span).filter(|(_, own)| counts(own)).count() as u64
+        self.own.range(span).filter_map(move |(id, own)| Some((*id, is_relayed(own)?)))
     }
 
     fn was_pushed(&self, own: &Own) -> bool {

@@ -138,13 +138,14 @@ impl Channel {
             // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
             let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
-            self.seen_to = self.seen_to.max(Some(newest));
+            self.reading.seen_to = self.reading.seen_to.max(Some(newest));
             self.kept.saw();
         }
         self.flush();
         if opened.resumed {
             self.take_entries(&opened.directory);
             if !opened.late.is_empty() {
+                self.reading.last_late_seq = opened.head.seq;
                 self.late_missed(opened.late, since_seq);
                 self.kept.saw();
             }
@@ -156,7 +157,9 @@ impl Channel {
             self.windows.clear();
             self.outbox.epoch_changed();
             self.notes.epoch_changed();
-            self.unseen.clear();
+            self.forget_marks();
+            // What came late and was not seen is news still; what is pushed again may be told again.
+            self.unseen.void_seqs();
             self.kept.epoch_changed();
             self.kept.saw();
         }
@@ -288,6 +291,7 @@ impl Channel {
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
             if late && !own {
+                self.reading.last_late_seq = seq;
                 self.late_came(id, seq);
                 self.kept.saw();
             } else {

@@ -24,6 +24,9 @@ use crate::window::Window;
 use crate::wire::{Epoch, is_late};
 use std::collections::BTreeSet;
 
+/// How long a sibling's message is left to the sibling, in ms.
+const SIBLING_MS: u64 = 5_000;
+
 /// What a store has of a channel.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
@@ -71,10 +74,13 @@ impl Channel {
                 self.observe_time(*time_ms, relay_now_ms);
             }
             let newest = MessageId::from_parts(times.into_iter().max().unwrap_or(0), u128::MAX);
-            self.seen_to = Some(newest);
+            self.reading.seen_to = Some(newest);
         }
         if let Some(record) = restored.seen {
-            self.seen_to = Some(record.seen_to);
+            self.reading.seen_to = Some(record.seen_to);
+            self.reading.read = record.read;
+            // The relay may not know yet.
+            self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
             unseen::restore(&mut self.unseen, record.unseen);
         }
         for (id, record) in restored.own {
@@ -129,20 +135,19 @@ impl Channel {
         }
     }
 
-    /// A sibling's message was written: it is shown, and left to the sibling until
-    /// `foreign_until_ms` of the relay's clock.
-    pub(crate) fn restore_foreign(
-        &mut self,
-        id: MessageId,
-        record: OwnRecord,
-        foreign_until_ms: u64,
-    ) {
+    /// A sibling's message was written: it is shown, and left to the sibling for some seconds.
+    pub(crate) fn restore_foreign(&mut self, id: MessageId, record: OwnRecord, relay_now_ms: u64) {
         self.flush();
         self.changed.sent |= self.outbox.drop_outdated(id, &record);
         if self.timeline.get(id.as_u128()).flatten().is_some() {
             // It came from the relay meanwhile.
             return;
         }
+        // An answer that is written here comes after it.
+        if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {
+            self.ids.observe(id);
+        }
+        let foreign_until_ms = relay_now_ms.saturating_add(SIBLING_MS);
         if self.outbox.restore(id, record, Filed::Unsent, Some(foreign_until_ms)) {
             self.timeline.insert(id.as_u128(), None);
             self.changed.sent = true;
@@ -154,9 +159,9 @@ impl Channel {
         &mut self,
         id: &NoteId,
         record: Option<NoteRecord>,
-        foreign_until_ms: u64,
+        relay_now_ms: u64,
     ) {
-        self.notes.foreign(id, record, foreign_until_ms);
+        self.notes.foreign(id, record, relay_now_ms.saturating_add(SIBLING_MS));
         self.changed.edited = true;
     }
 
@@ -171,6 +176,7 @@ impl Channel {
             if !there.contains(&id) && self.outbox.drop_foreign(id) {
                 if self.timeline.get(id.as_u128()) == Some(None) {
                     self.timeline.remove(id.as_u128());
+                    self.settle_gone(id);
                 }
                 self.changed.sent = true;
             }
@@ -179,7 +185,10 @@ impl Channel {
 
     /// Another client on the store saw more.
     pub(crate) fn merge_seen(&mut self, record: &SeenRecord) {
-        self.see(record.seen_to);
+        match record.read {
+            Some(read) => self.see(read),
+            None => self.reading.seen_to = self.reading.seen_to.max(Some(record.seen_to)),
+        }
     }
 
     /// A window is written by another client: it may be read from now on.
@@ -245,10 +254,10 @@ impl Channel {
         loaded.is_restored = true;
         self.windows.insert(window, loaded);
         self.show(window);
-        self.list_late(window);
         self.take_entry(window, entry);
-        // It may be behind: a hole stands for what it lacks.
+        // It may be behind: a hole stands for what it lacks, late messages among it.
         self.refresh_hole(window);
+        self.list_late(window);
         if !is_whole {
             self.kept.loaded(window);
         }

@@ -27,9 +27,6 @@ const KEYS_MAX: usize = 10_000;
 /// Windows of a channel that are read at a time.
 const LOOK_UPS_MAX: usize = 8;
 
-/// How long a sibling's message is left to the sibling, in ms.
-const SIBLING_MS: u64 = 5_000;
-
 /// What a question is for.
 #[derive(Clone, Debug)]
 enum Purpose {
@@ -167,7 +164,18 @@ impl Client {
             return;
         }
         let mut siblings: BTreeMap<String, (MessageId, MessageId)> = BTreeMap::new();
-        for key in keys.iter().filter_map(|key| Key::decode(key)) {
+        let keys: Vec<_> = keys.iter().filter_map(|key| Key::decode(key)).collect();
+        // Moved, not dropped: it stays until it comes from the relay.
+        let relayed = |key: &Key| match key {
+            Key::Relayed { channel, id } => Some((channel.clone(), *id)),
+            _ => None,
+        };
+        let relayed: BTreeSet<_> = keys.iter().filter_map(relayed).collect();
+        let is_moved = |key: &Key| match key {
+            Key::Unsent { channel, id } => relayed.contains(&(channel.clone(), *id)),
+            _ => false,
+        };
+        for key in keys.iter().filter(|key| !is_moved(key)).cloned() {
             let is_unsent = matches!(key, Key::Unsent { .. } | Key::UnsentNote { .. });
             if is_unsent && !self.connection.is_ready() {
                 // It may be closed before it can send: this client sends it then.
@@ -298,9 +306,9 @@ impl Client {
             }
             Purpose::Note { channel, note } => {
                 let record = self.own_records(records).notes.pop().map(|(_, record)| record);
-                let until_ms = self.clock.relay_ms(now).saturating_add(SIBLING_MS);
+                let relay_ms = self.clock.relay_ms(now);
                 if let Some(slot) = self.slots.get_mut(&channel) {
-                    slot.replica.restore_foreign_note(&(note.id(), note), record, until_ms);
+                    slot.replica.restore_foreign_note(&(note.id(), note), record, relay_ms);
                     slot.hungry = true;
                 }
             }
@@ -402,11 +410,11 @@ impl Client {
         own: Vec<(MessageId, OwnRecord)>,
         now: Now,
     ) {
-        let until_ms = self.clock.relay_ms(now).saturating_add(SIBLING_MS);
+        let relay_ms = self.clock.relay_ms(now);
         let Some(slot) = self.slots.get_mut(channel) else { return };
         slot.replica.keep_foreign(range, &own.iter().map(|(id, _)| *id).collect());
         for (id, record) in own {
-            slot.replica.restore_foreign(id, record, until_ms);
+            slot.replica.restore_foreign(id, record, relay_ms);
         }
     }
 

@@ -124,6 +124,7 @@ impl Client {
     /// gives it, in one batch or several.
     pub fn save(&mut self, now: Now) {
         self.storage.now = now;
+        self.send_marks(now, true);
         for slot in self.slots.values_mut() {
             if slot.replica.unsaved_len() > 0 {
                 slot.write_at_ms = Some(now.steady_ms);

@@ -9,6 +9,7 @@
 use crate::message::MessageId;
 use crate::timeline::Blocks;
 use crate::window::Window;
+use crate::wire::LateRun;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -346,6 +347,45 @@ impl Unseen {
         }
         if let Some((first, last)) = ends {
             self.runs.insert(first, Run { run: UnseenRun { first, last, count }, ..run });
+        }
+    }
+
+    /// Takes out what lies in none of these runs, which ascend; whether there was anything. A block
+    /// stays if it reaches into one.
+    pub(crate) fn keep_only(&mut self, runs: &[LateRun]) -> bool {
+        let ends = runs.iter().map(|run| (Some(run.first), Some(run.last)));
+        let (mut any, mut past) = (false, None);
+        for (first, last) in ends.chain([(None, None)]) {
+            let from = match past {
+                Some(past) => self.neighbours(past).1,
+                None => self.known_at(0),
+            };
+            let to = match first {
+                Some(first) => self.neighbours(first).0,
+                None => self.known_at(self.known.len().saturating_sub(1)),
+            };
+            if let (Some(from), Some(to)) = (from, to) {
+                any |= self.mark_seen(from, to);
+            }
+            past = past.max(last);
+        }
+        let is_told = |block: &Block| {
+            runs.iter().any(|run| run.first <= block.run.last && block.run.first <= run.last)
+        };
+        let over = self.blocks.values().filter(|block| !is_told(block));
+        for run in over.map(|block| block.run).collect::<Vec<_>>() {
+            any |= self.mark_seen(run.first, run.last);
+        }
+        any
+    }
+
+    /// The relay has another history: no seq means anything.
+    pub(crate) fn void_seqs(&mut self) {
+        for block in self.blocks.values_mut() {
+            (block.since_seq, block.upto_seq) = (0, u64::MAX);
+        }
+        for run in self.runs.values_mut() {
+            (run.since_seq, run.last_seq) = (0, 0);
         }
     }
 

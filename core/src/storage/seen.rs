@@ -17,8 +17,10 @@ const ID_BYTES: usize = 16;
 /// What was in view on this device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenRecord {
-    /// The newest id that was.
+    /// Everything up to it counts as seen.
     pub seen_to: MessageId,
+    /// The greatest id that was in view; what was there before the first look was not.
+    pub read: Option<MessageId>,
     /// Late messages that were not, oldest first.
     pub unseen: Vec<UnseenRecord>,
 }
@@ -56,6 +58,8 @@ struct RawSeen {
     #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     ids: Vec<u8>,
+    #[n(3)]
+    read: Option<MessageId>,
 }
 
 #[derive(Encode, Decode)]
@@ -104,7 +108,7 @@ impl SeenRecord {
                 }
             });
         }
-        stored(key, &RawSeen { seen_to: self.seen_to, runs, ids })
+        stored(key, &RawSeen { seen_to: self.seen_to, runs, ids, read: self.read })
     }
 
     /// Reads a record.
@@ -112,7 +116,7 @@ impl SeenRecord {
     /// # Errors
     /// The value is not one of this kind and key.
     pub fn read(key: &Key, value: &[u8]) -> Result<Self, RecordError> {
-        let RawSeen { seen_to, runs, ids } = raw(key, value)?;
+        let RawSeen { seen_to, runs, ids, read } = raw(key, value)?;
         let mut known = ids.chunks(ID_BYTES).map(id_of);
         let mut unseen = Vec::new();
         for RawRun { count, block } in runs {
@@ -137,7 +141,7 @@ impl SeenRecord {
         }
         match known.next() {
             Some(_) => Err(RecordError::Contradiction("ids of no run")),
-            None => Ok(Self { seen_to, unseen }),
+            None => Ok(Self { seen_to, read, unseen }),
         }
     }
 }

@@ -355,7 +355,7 @@ impl<R: LiveRow> LiveWindow<R> {
             Reason::Send
         } else if inserted().any(LiveRow::is_late) || is_news && batch.late {
             Reason::Late
-        } else if is_news && !(batch.loaded && !batch.live) {
+        } else if is_news && (batch.live || !batch.loaded) {
             Reason::Live
         } else if is_filled || batch.loaded && !batch.edited {
             Reason::Loaded

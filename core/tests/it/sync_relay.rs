@@ -7,6 +7,7 @@ use backscroll_core::change::{
 use backscroll_core::directory::{Directory, Entry};
 use backscroll_core::limits::{FUTURE_MS_MAX, LATE_AFTER_MS};
 use backscroll_core::message::{Content, MessageId};
+use backscroll_core::read_state::ReadState;
 use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use backscroll_core::wire::{
@@ -40,6 +41,7 @@ pub(crate) struct Chan {
     pub(crate) max_ops: BTreeMap<(Window, ChangeHash), u64>,
     pub(crate) ops: BTreeSet<(Window, String, u64, ActorId16)>,
     pub(crate) directory: Directory,
+    pub(crate) reads: BTreeMap<String, ReadState>,
     newest_ms: u64,
     /// Windows are saved up to this seq; what is above goes as a tail.
     saved_upto: u64,
@@ -60,6 +62,8 @@ pub(crate) struct Relay {
     pub(crate) refused_texts: BTreeMap<String, Code>,
     /// How many pushes came, for tests.
     pub(crate) pushes: u64,
+    /// How many marks came, for tests.
+    pub(crate) marks: u64,
     /// How many windows were fetched, for tests.
     pub(crate) fetched: u64,
 }
@@ -77,6 +81,7 @@ impl Relay {
             full: BTreeSet::new(),
             refused_texts: BTreeMap::new(),
             pushes: 0,
+            marks: 0,
             fetched: 0,
         }
     }
@@ -140,6 +145,23 @@ impl Relay {
                 let segment = |have: &Have| chan.segment(reference, &channel, have);
                 windows.iter().map(|have| (connection, segment(have))).collect()
             }
+            ClientFrame::Mark { channel, epoch, seq, read, delivered, unseen_late } => {
+                self.marks += 1;
+                let delivered = delivered.unwrap_or(0);
+                let mark = ReadState { read, seq, delivered, unseen_late };
+                self.mark(connection, channel, epoch, mark)
+            }
+            ClientFrame::Ephemeral { channel, payload } => {
+                let user = self.users[&connection].clone();
+                let to = self.open.iter();
+                let to = to.filter(|(to, open)| **to != connection && open.contains(&channel));
+                let frame = || RelayFrame::Ephemeral {
+                    channel: channel.clone(),
+                    user: user.clone(),
+                    payload: payload.clone(),
+                };
+                to.map(|(to, _)| (*to, frame())).collect()
+            }
             ClientFrame::Close { channel } => {
                 if let Some(open) = self.open.get_mut(&connection) {
                     open.remove(&channel);
@@ -188,6 +210,10 @@ impl Relay {
             late_complete: true,
         };
         let mut out = vec![(connection, opened)];
+        let user = &self.users[&connection];
+        for (of, state) in &chan.reads {
+            out.push((connection, marks_frame(&channel, of, state, of == user)));
+        }
         if newest > 0 && !resumed {
             for window in chan.newest_windows(newest) {
                 let have = Have { window, generation: 0, messages_seq: 0, annotations_seq: 0 };
@@ -195,6 +221,22 @@ impl Relay {
             }
         }
         out
+    }
+
+    /// Merges a mark, and tells everyone who has the channel open.
+    fn mark(&mut self, connection: u64, channel: String, epoch: Epoch, mark: ReadState) -> Out {
+        let chan = self.channels.entry(channel.clone()).or_default();
+        assert_eq!(epoch, self.epoch, "a mark of another epoch");
+        assert!(mark.seq.max(mark.delivered) <= chan.head_seq(), "a mark above the head");
+        let user = self.users[&connection].clone();
+        let state = chan.reads.entry(user.clone()).or_default();
+        if !state.merge(&mark) {
+            return Vec::new();
+        }
+        let state = state.clone();
+        let to = self.open.iter().filter(|(_, open)| open.contains(&channel));
+        let frame = |to: &u64| marks_frame(&channel, &user, &state, self.users[to] == user);
+        to.map(|(to, _)| (*to, frame(to))).collect()
     }
 
     fn push(
@@ -401,6 +443,17 @@ impl Chan {
             annotations,
             annotation_tail,
         }
+    }
+}
+
+fn marks_frame(channel: &str, user: &str, state: &ReadState, is_own: bool) -> RelayFrame {
+    RelayFrame::Marks {
+        channel: channel.to_owned(),
+        user: user.to_owned(),
+        seq: state.seq,
+        read: state.read,
+        delivered: (state.delivered > 0).then_some(state.delivered),
+        unseen_late: if is_own { state.unseen_late.clone() } else { Vec::new() },
     }
 }
 

@@ -7,15 +7,20 @@ use backscroll_core::message::MessageId;
 use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use backscroll_core::wire::{Code, Have, SavedDoc, Tail};
+use std::collections::BTreeMap;
 
 impl Relay {
     /// What is said of every message of a channel, by stock Automerge documents of its changes.
     pub(crate) fn said(&self, channel: &str) -> Vec<(MessageId, Annotations)> {
         let Some(chan) = self.channels.get(channel) else { return Vec::new() };
-        let summary = |(id, window): (&MessageId, &Window)| {
-            (*id, chan.document(*window, u64::MAX).summary(*id))
+        let mut documents = BTreeMap::new();
+        let mut summary = |(id, window): (&MessageId, &Window)| {
+            let document = documents.entry(*window);
+            let document = document.or_insert_with(|| chan.document(*window, u64::MAX));
+            (*id, document.summary(*id))
         };
-        chan.homes.iter().map(summary).filter(|(_, said)| !said.is_empty()).collect()
+        let said: Vec<_> = chan.homes.iter().map(&mut summary).collect();
+        said.into_iter().filter(|(_, said)| !said.is_empty()).collect()
     }
 }
 

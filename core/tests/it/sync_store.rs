@@ -76,7 +76,10 @@ impl Desk {
         while let Some(batch) = client.poll_storage() {
             assert!(self.store.is_some(), "a batch without a store");
             let is_own = |record: &StoredRecord| {
-                matches!(Key::decode(&record.key), Some(Key::Unsent { .. }))
+                let key = Key::decode(&record.key);
+                let is_note =
+                    |key: &Key| matches!(key, Key::UnsentNote { .. } | Key::RelayedNote { .. });
+                matches!(key, Some(Key::Unsent { .. })) || key.as_ref().is_some_and(is_note)
             };
             let may_come = self.writing.is_empty() || batch.records.iter().all(is_own);
             assert!(may_come, "only own messages go while a batch is being written");

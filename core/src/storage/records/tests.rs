@@ -67,7 +67,7 @@ fn samples() -> Vec<StoredRecord> {
         upto_seq: 9,
         listed: vec![window()],
     };
-    let record = SeenRecord { seen_to: id(3), unseen: vec![known, block] };
+    let record = SeenRecord { seen_to: id(3), read: Some(id(2)), unseen: vec![known, block] };
     stored.push(record.to_stored(&Key::Seen { channel: channel() }));
     let record = SummaryRecord { total: 5, unread: 2, newest_ms: Some(T0) };
     stored.push(record.to_stored(&Key::Summary { channel: channel() }));

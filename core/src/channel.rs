@@ -51,7 +51,10 @@ use loaded::{Arrived, Loaded};
 use notes::Notes;
 use outbox::{Outbox, Stage};
 use reading::Reading;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How many of the windows loaded last may stay beyond the budget: more than one place needs.
+const RECENT_MAX: usize = 32;
 
 /// Which loaded window a row's message is in; None for one of this client that is in none.
 type Holder = Option<Window>;
@@ -114,6 +117,8 @@ pub struct Channel {
     changed: Changed,
     /// Whether messages came into windows that are not loaded, which views may need now.
     holes_grown: bool,
+    /// The windows loaded last, with the number of queries made before.
+    recent: VecDeque<(Window, u64)>,
     /// Counts view queries, for the order of eviction.
     clock: u64,
 }
@@ -268,17 +273,22 @@ impl Channel {
     }
 
     /// Drops loaded windows back to holes, least recently viewed first, until they fit `bytes_max`.
-    /// Those that a query touched after the first `keep_since` queries stay.
+    /// Those that a query touched after the first `keep_since` queries stay, and the last few that were
+    /// loaded after the first `loaded_since`: where a hole lies is estimated, so that a view may need a
+    /// window only as long as it is not loaded, and would ask for it again and again.
     ///
     /// # Complexity
     /// O(loaded windows) and the messages dropped.
-    pub fn evict(&mut self, bytes_max: u64, keep_since: u64) {
+    pub fn evict(&mut self, bytes_max: u64, keep_since: u64, loaded_since: u64) {
         let mut bytes = self.memory_bytes();
         if bytes <= bytes_max {
             return;
         }
+        let recent = self.recent.iter().filter(|(_, clock)| *clock >= loaded_since);
+        let recent: BTreeSet<_> = recent.map(|(window, _)| *window).collect();
         let idle = |(window, loaded): (&Window, &Loaded)| {
-            let busy = loaded.has_waiting()
+            let busy = recent.contains(window)
+                || loaded.has_waiting()
                 || self.fetching.contains_key(window)
                 || self.notes.is_flying(*window);
             (!busy && loaded.used < keep_since).then_some((loaded.used, *window))

@@ -63,6 +63,12 @@ impl Channel {
         }
     }
 
+    /// A message that was shown is there no more: what stood on both sides of it may be of one run.
+    pub(super) fn settle_gone(&mut self, id: MessageId) {
+        let (below, above) = self.unseen.neighbours(id);
+        self.settle_pair(below, above);
+    }
+
     /// Two unseen messages with no other unseen one between them: apart if a message stands between
     /// them, of one run if it is certain that none does.
     fn settle_pair(&mut self, a: Option<MessageId>, b: Option<MessageId>) {
@@ -83,6 +89,7 @@ impl Channel {
     /// Takes in the runs that came while this replica was away: they count everyone's messages
     /// above `since_seq`.
     pub(super) fn late_missed(&mut self, runs: Vec<UnseenRun>, since_seq: u64) {
+        let upto_seq = self.head.as_ref().map_or(u64::MAX, |head| head.seq);
         for mut run in runs {
             let own: Vec<_> = self.outbox.relayed_in(run.first..=run.last, since_seq).collect();
             let is_own = |id: MessageId| own.iter().any(|(of, _)| *of == id);
@@ -102,7 +109,8 @@ impl Channel {
             if run.first == run.last {
                 self.unseen.add(run.first, 0);
             } else {
-                self.unseen.add_block(Block { run, since_seq, listed: BTreeSet::new() });
+                let listed = BTreeSet::new();
+                self.unseen.add_block(Block { run, since_seq, upto_seq, listed });
             }
             self.changed.late = true;
         }
@@ -147,13 +155,14 @@ impl Channel {
         let Some(loaded) = self.windows.get(&window) else { return };
         let UnseenRun { first, last, count } = block.run;
         let late = loaded.late_in(first..=last, block.since_seq);
+        let late = late.filter_map(|id| Some((id, loaded.fact(id)?.seq)));
         let is_own = |id: MessageId| {
             self.outbox.get(id).is_some()
                 || loaded.content(id).is_some_and(|content| content.from == self.user)
         };
-        let news = late.filter(|id| !self.unseen.contains(*id) && !is_own(*id));
-        let with_seq = |id| (id, loaded.fact(id).map_or(0, |fact| fact.seq));
-        let news: Vec<_> = news.map(with_seq).collect();
+        let is_new = |id| !self.unseen.contains(id) && !is_own(id);
+        let news = late.filter(|(id, seq)| *seq <= block.upto_seq && is_new(*id));
+        let news: Vec<_> = news.collect();
         block.listed.insert(window);
         let holes = self.timeline.holes();
         let over = holes.overlapping(first.time_ms()..=last.time_ms());

@@ -145,6 +145,7 @@ impl Channel {
         if failed && self.outbox.discard(id) {
             if self.timeline.get(id.as_u128()) == Some(None) {
                 self.timeline.remove(id.as_u128());
+                self.settle_gone(id);
             }
             self.changed.sent = true;
             self.kept.counted();

@@ -177,6 +177,7 @@ impl Channel {
             if !there.contains(&id) && self.outbox.drop_foreign(id) {
                 if self.timeline.get(id.as_u128()) == Some(None) {
                     self.timeline.remove(id.as_u128());
+                    self.settle_gone(id);
                 }
                 self.changed.sent = true;
             }

@@ -25,8 +25,8 @@ pub(super) fn to_records(unseen: &Unseen) -> Vec<UnseenRecord> {
         records.push(if ids <= IDS_MAX {
             UnseenRecord::Known(known)
         } else {
-            let listed = Vec::new();
-            UnseenRecord::Block { first, last, count, since_seq: 0, listed }
+            let (since_seq, upto_seq, listed) = (0, u64::MAX, Vec::new());
+            UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed }
         });
     }
     records.sort_by_key(first_of);
@@ -44,9 +44,10 @@ pub(super) fn restore(unseen: &mut Unseen, records: Vec<UnseenRecord>) {
                     }
                 }
             }
-            UnseenRecord::Block { first, last, count, since_seq, listed } => {
+            UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed } => {
                 let run = UnseenRun { first, last, count };
-                unseen.add_block(Block { run, since_seq, listed: listed.into_iter().collect() });
+                let listed = listed.into_iter().collect();
+                unseen.add_block(Block { run, since_seq, upto_seq, listed });
             }
         }
     }
@@ -55,7 +56,8 @@ pub(super) fn restore(unseen: &mut Unseen, records: Vec<UnseenRecord>) {
 fn block_record(block: &Block) -> UnseenRecord {
     let UnseenRun { first, last, count } = block.run;
     let listed = block.listed.iter().copied().collect();
-    UnseenRecord::Block { first, last, count, since_seq: block.since_seq, listed }
+    let (since_seq, upto_seq) = (block.since_seq, block.upto_seq);
+    UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed }
 }
 
 fn first_of(record: &UnseenRecord) -> Option<MessageId> {

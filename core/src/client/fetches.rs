@@ -171,6 +171,8 @@ impl Client {
         }
         for (name, slot) in &mut self.slots {
             let before = slot.replica.queries();
+            let views = self.views.values().filter(|view| view.channel == *name);
+            let moved = views.map(|view| view.moved_query).max().unwrap_or(u64::MAX);
             for view in self.views.values().filter(|view| view.channel == *name) {
                 for query in view.queries() {
                     // Asking touches what the view needs, so that it stays.
@@ -179,7 +181,7 @@ impl Client {
             }
             let own = slot.replica.memory_bytes();
             let target = own.saturating_sub(bytes.saturating_sub(budget));
-            slot.replica.evict(target, before + 1);
+            slot.replica.evict(target, before + 1, moved);
             bytes -= own - slot.replica.memory_bytes();
         }
     }

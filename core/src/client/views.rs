@@ -43,6 +43,8 @@ pub(super) struct LiveView {
     visible: Option<(MessageId, MessageId)>,
     /// When it was moved last, in steady ms.
     pub(super) moved_ms: u64,
+    /// How many queries its channel had answered then.
+    pub(super) moved_query: u64,
     /// When what it needs is asked for although much is on its way, in steady ms, if it waits for that.
     pub(super) rest_at_ms: Option<u64>,
     /// What its reader scrolls towards, until it was asked for.
@@ -64,6 +66,7 @@ impl LiveView {
             told: Told::default(),
             visible: None,
             moved_ms: 0,
+            moved_query: 0,
             rest_at_ms: None,
             ahead: None,
         }
@@ -260,6 +263,7 @@ impl Client {
         view.rest_at_ms = None;
         if let Some(slot) = self.slots.get_mut(&view.channel) {
             slot.hungry = true;
+            view.moved_query = slot.replica.queries();
         }
         self.settle(now);
     }

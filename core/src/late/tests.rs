@@ -15,7 +15,7 @@ fn run(first: u64, last: u64, count: u64) -> UnseenRun {
 }
 
 fn block(run: UnseenRun, since_seq: u64) -> Block {
-    Block { run, since_seq, listed: BTreeSet::new() }
+    Block { run, since_seq, upto_seq: 99, listed: BTreeSet::new() }
 }
 
 fn of(times: std::ops::Range<u64>) -> Unseen {
@@ -277,7 +277,7 @@ proptest! {
                     let left = count.saturating_sub(news.len() as u64);
                     let listed = [Window::covering(0, 0)].into();
                     let rest = UnseenRun { count: left, ..block.run };
-                    let rest = is_rest.then_some(Block { run: rest, since_seq: 3, listed });
+                    let rest = is_rest.then_some(Block { run: rest, listed, ..block.clone() });
                     unseen.list(first, &news, rest);
                     let left = if is_rest { left } else { 0 };
                     prop_assert_eq!(unseen.total(), before - count + news.len() as u64 + left);

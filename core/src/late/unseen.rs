@@ -37,6 +37,8 @@ pub(crate) struct Block {
     pub(crate) run: UnseenRun,
     /// Its messages have greater seqs.
     pub(crate) since_seq: u64,
+    /// Its messages have no greater seqs.
+    pub(crate) upto_seq: u64,
     /// Windows that were loaded since: what they have of it is known.
     pub(crate) listed: BTreeSet<Window>,
 }
@@ -379,7 +381,9 @@ impl Unseen {
 
     /// The relay has another history: no seq means anything.
     pub(crate) fn void_seqs(&mut self) {
-        self.blocks.values_mut().for_each(|block| block.since_seq = 0);
+        for block in self.blocks.values_mut() {
+            (block.since_seq, block.upto_seq) = (0, u64::MAX);
+        }
         for run in self.runs.values_mut() {
             (run.since_seq, run.last_seq) = (0, 0);
         }
@@ -411,15 +415,18 @@ impl Unseen {
             let (first, last) = (a.run.first, a.run.last.max(b.run.last));
             let run = UnseenRun { first, last, count: a.run.count + b.run.count };
             let since_seq = a.since_seq.min(b.since_seq);
+            let upto_seq = a.upto_seq.max(b.upto_seq);
             let listed = a.listed.intersection(&b.listed).copied().collect();
-            self.add_block(Block { run, since_seq, listed });
+            self.add_block(Block { run, since_seq, upto_seq, listed });
         }
         if self.known.len() > self.known_max
             && let Some(run) = self.known_at(0).and_then(|id| self.run_of(id))
-            && let Some(Run { run, since_seq, .. }) = self.runs.get(&run).copied()
+            && let Some(Run { run, since_seq, last_seq }) = self.runs.get(&run).copied()
         {
             self.take(run.first, run.last);
-            self.add_block(Block { run, since_seq, listed: BTreeSet::new() });
+            let is_known = since_seq > 0 && last_seq > 0;
+            let upto_seq = if is_known { last_seq } else { u64::MAX };
+            self.add_block(Block { run, since_seq, upto_seq, listed: BTreeSet::new() });
         }
     }
 

@@ -40,6 +40,8 @@ pub enum UnseenRecord {
         count: u64,
         /// Its messages have greater seqs.
         since_seq: u64,
+        /// Its messages have no greater seqs.
+        upto_seq: u64,
         /// Windows of which the messages are known one by one since.
         listed: Vec<Window>,
     },
@@ -81,6 +83,9 @@ struct RawBlock {
     since_seq: u64,
     #[n(3)]
     listed: Option<Vec<Window>>,
+    /// Absent if there is no bound.
+    #[n(4)]
+    upto_seq: Option<u64>,
 }
 
 impl SeenRecord {
@@ -94,10 +99,11 @@ impl SeenRecord {
                     ids.extend(known.iter().flat_map(|id| id.as_u128().to_be_bytes()));
                     RawRun { count: known.len() as u64, block: None }
                 }
-                UnseenRecord::Block { first, last, count, since_seq, listed } => {
+                UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed } => {
                     let (first, last, since_seq) = (*first, *last, *since_seq);
                     let listed = (!listed.is_empty()).then(|| listed.clone());
-                    let block = RawBlock { first, last, since_seq, listed };
+                    let upto_seq = Some(*upto_seq).filter(|upto_seq| *upto_seq < u64::MAX);
+                    let block = RawBlock { first, last, since_seq, listed, upto_seq };
                     RawRun { count: *count, block: Some(block) }
                 }
             });
@@ -118,9 +124,10 @@ impl SeenRecord {
                 return Err(RecordError::Contradiction("empty run"));
             }
             unseen.push(match block {
-                Some(RawBlock { first, last, since_seq, listed }) => {
+                Some(RawBlock { first, last, since_seq, listed, upto_seq }) => {
                     let listed = listed.unwrap_or_default();
-                    UnseenRecord::Block { first, last, count, since_seq, listed }
+                    let upto_seq = upto_seq.unwrap_or(u64::MAX);
+                    UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed }
                 }
                 None => {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);

@@ -330,6 +330,12 @@ impl<R: LiveRow> LiveWindow<R> {
         let ids = source.ids(range.clone());
         let outside = self.came_outside(&range, total);
         let steps = diff(self.cells.iter().map(|cell| cell.id), &ids);
+        // As long as its place is uncertain a row may turn out to stand elsewhere.
+        let is_elsewhere = |steps: &Steps| {
+            let left = steps.removed.iter().filter_map(|at| self.cells.get(*at)?.id);
+            left.into_iter().any(|id| is_at(source, id, total))
+        };
+        let steps = steps.filter(|steps| !is_elsewhere(steps));
         let (Some((above, below)), Some(steps)) = (outside, steps) else {
             return self.tell_all(query, source, reason).map(Some);
         };
@@ -349,7 +355,7 @@ impl<R: LiveRow> LiveWindow<R> {
             Reason::Send
         } else if inserted().any(LiveRow::is_late) || is_news && batch.late {
             Reason::Late
-        } else if is_news && !(batch.loaded && !batch.live) {
+        } else if is_news && (batch.live || !batch.loaded) {
             Reason::Live
         } else if is_filled || batch.loaded && !batch.edited {
             Reason::Loaded
@@ -485,6 +491,12 @@ impl<R: LiveRow> LiveWindow<R> {
         }
         delta
     }
+}
+
+/// Whether a message stands in a row.
+fn is_at(source: &impl Source, id: MessageId, total: u64) -> bool {
+    let row = source.rank(id);
+    row < total && source.ids(row..row + 1).first() == Some(&Some(id))
 }
 
 #[cfg(test)]

@@ -25,4 +25,5 @@ mod sync_storage;
 mod sync_store;
 mod sync_world;
 mod view_live;
+mod view_model;
 mod view_sparse;

@@ -205,12 +205,17 @@ impl World {
             self.assert_stored(&self.peers[peer], ids);
         }
         let connection = self.peers[peer].connection.expect("it is connected");
+        self.relay_takes(connection, frame);
+        true
+    }
+
+    /// A frame reaches the relay, of a client or of someone beside them.
+    pub(crate) fn relay_takes(&mut self, connection: u64, frame: ClientFrame) {
         for (to, frame) in self.relay.handle(connection, frame) {
             if let Some(peer) = self.peers.iter_mut().find(|peer| peer.connection == Some(to)) {
                 peer.down.push_back(encode_relay(&frame));
             }
         }
-        true
     }
 
     /// One frame of the relay reaches a client.

@@ -18,7 +18,7 @@ pub(crate) struct Consumer {
     pub(crate) told: usize,
 }
 
-fn id_of(item: &Item) -> Option<MessageId> {
+pub(crate) fn id_of(item: &Item) -> Option<MessageId> {
     match item {
         Item::Message(message) => Some(message.id),
         Item::Placeholder { .. } => None,

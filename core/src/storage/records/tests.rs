@@ -64,6 +64,7 @@ fn samples() -> Vec<StoredRecord> {
         last: id(9),
         count: 5,
         since_seq: 4,
+        upto_seq: 9,
         listed: vec![window()],
     };
     let record = SeenRecord { seen_to: id(3), read: Some(id(2)), unseen: vec![known, block] };

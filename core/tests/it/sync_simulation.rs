@@ -29,6 +29,8 @@ struct Inbox {
     forgotten: BTreeSet<MessageId>,
     /// Whether the client was started and has not found its place since.
     is_new: bool,
+    /// Whether it began anew, so that what it is to be told is not known here.
+    is_vague: bool,
 }
 
 struct Simulation {
@@ -205,7 +207,9 @@ impl Simulation {
         let store = self.world.peers[peer].desk.store.expect("a store");
         let is_known = |key: &Key| matches!(key, Key::Channel { .. });
         if inbox.since_seq.is_none() || self.world.stores[store].keys(is_known).is_empty() {
-            *inbox = Inbox { since_seq: Some(head.seq), ..Inbox::default() };
+            // Of one that was there before, the relay has marks that tell what it had not seen.
+            let is_vague = inbox.since_seq.is_some();
+            *inbox = Inbox { since_seq: Some(head.seq), is_vague, ..Inbox::default() };
         }
     }
 
@@ -257,6 +261,9 @@ impl Simulation {
             return;
         }
         let inbox = &self.inboxes[peer];
+        if inbox.is_vague {
+            return;
+        }
         let since_seq = inbox.since_seq.expect("it was there");
         let name = &self.world.peers[peer].name;
         let messages = self.world.relay.messages(CHANNEL);

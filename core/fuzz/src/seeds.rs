@@ -7,7 +7,7 @@ use super::world::World;
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Edit};
 use backscroll_core::change::{ActorId16, DocKind, MessageAuthor};
 use backscroll_core::limits::SEQ_MAX;
-use backscroll_core::message::{Attachment, Content, MessageId};
+use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use backscroll_core::wire::{ChannelInfo, ClientFrame, Code, Epoch, LateRun, RelayFrame, Token};
@@ -187,7 +187,7 @@ fn bodies() -> Vec<Vec<u8>> {
     let full = Content {
         reply_to: Some(id(3)),
         attachments: vec![attachment.clone()],
-        data: data.parse().ok(),
+        data: data.parse::<serde_json::Value>().ok().map(Data::from),
         ..Content::text("ada", "hello")
     };
     let edit = Edit {

@@ -9,7 +9,8 @@ pub use data::Data;
 pub use id::{IdError, IdMaker, MessageId, TIME_MS_MAX};
 
 use crate::limits::{
-    ATTACHMENT_FIELD_BYTES_MAX, ATTACHMENTS_MAX, CHANNEL_NAME_BYTES_MAX, EMOJI_BYTES_MAX, TEXT_BYTES_MAX, USER_NAME_BYTES_MAX,
+    ATTACHMENT_FIELD_BYTES_MAX, ATTACHMENTS_MAX, CHANNEL_NAME_BYTES_MAX, EMOJI_BYTES_MAX,
+    TEXT_BYTES_MAX, USER_NAME_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -211,13 +212,17 @@ mod tests {
         assert_eq!(refused(|c| c.from = "x".repeat(256)), "from is larger than 255 bytes");
         assert_eq!(refused(|c| c.text = "x".repeat(65_537)), "text is larger than 65536 bytes");
         assert!(
-            refused(|c| c.data = Some(json!("x".repeat(70_000)).into())).starts_with("data is larger")
+            refused(|c| c.data = Some(json!("x".repeat(70_000)).into()))
+                .starts_with("data is larger")
         );
         let mut deep = json!(1);
         for _ in 0..33 {
             deep = json!([deep]);
         }
-        assert_eq!(refused(|c| c.data = Some(deep.into())), "data nesting is larger than 32 levels");
+        assert_eq!(
+            refused(|c| c.data = Some(deep.into())),
+            "data nesting is larger than 32 levels"
+        );
         let file = Attachment {
             name: "a.png".to_owned(),
             media_type: "image/png".to_owned(),

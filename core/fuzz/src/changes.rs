@@ -6,8 +6,7 @@
 use super::script::{Script, fix_chunk};
 use automerge::{Automerge, ReadDoc};
 use backscroll_core::change::{
-    ActorId16, ActorState, ChangeBody, ChangeHash, ChangeView, DocKind, MessageAuthor,
-    check_header,
+    ActorId16, ActorState, ChangeBody, ChangeHash, ChangeView, DocKind, MessageAuthor, check_header,
 };
 use backscroll_core::segment::{SegmentDoc, digest};
 use backscroll_core::window::Window;
@@ -127,7 +126,10 @@ impl Store {
         };
         assert_eq!(shown, self.keys.len(), "each key is shown once");
 
-        #[allow(clippy::disallowed_methods, reason = "a stock document is what ours is held against")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a stock document is what ours is held against"
+        )]
         let mut stock = Automerge::new();
         for chunk in &self.chunks {
             let change = automerge::Change::try_from(&chunk[..]).expect("a change");

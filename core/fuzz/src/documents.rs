@@ -79,7 +79,9 @@ pub fn forgiving_automerge(f: impl FnOnce()) {
     HOOK.call_once(|| {
         let other = take_hook();
         set_hook(Box::new(move |info| {
-            if WATCHED.get() && let Some(place) = info.location() {
+            if WATCHED.get()
+                && let Some(place) = info.location()
+            {
                 let inside = is_of_automerge(place.file());
                 let text = format!("{place}: {}", info.payload_as_str().unwrap_or_default());
                 PLACE.set(inside.then_some(text));

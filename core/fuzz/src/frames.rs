@@ -51,13 +51,12 @@ fn parts(mut script: Script<'_>) {
     let mut rest = frame;
     let mut came = None;
     for index in 0_u32.. {
-        let cut = cuts.get(usize::try_from(index).expect("small")).map_or(rest.len(), |cut| {
-            (1 + usize::from(*cut)).min(rest.len())
-        });
+        let cut = cuts
+            .get(usize::try_from(index).expect("small"))
+            .map_or(rest.len(), |cut| (1 + usize::from(*cut)).min(rest.len()));
         let (piece, after) = rest.split_at(cut);
         rest = after;
-        let part =
-            RelayFrame::Part { id: 7, index, last: rest.is_empty(), bytes: piece.to_vec() };
+        let part = RelayFrame::Part { id: 7, index, last: rest.is_empty(), bytes: piece.to_vec() };
         let read = assembler.read(&encode_relay(&part));
         if rest.is_empty() {
             came = Some(read);

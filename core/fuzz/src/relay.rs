@@ -2,8 +2,7 @@
 
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Edit};
 use backscroll_core::change::{
-    ActorId16, ActorState, ChangeBody, ChangeHash, ChangeView, DocKind, MessageAuthor,
-    check_header,
+    ActorId16, ActorState, ChangeBody, ChangeHash, ChangeView, DocKind, MessageAuthor, check_header,
 };
 use backscroll_core::directory::{Directory, Entry};
 use backscroll_core::limits::{FUTURE_MS_MAX, LATE_AFTER_MS};
@@ -197,9 +196,8 @@ impl Relay {
     fn open(&mut self, cursor: Option<Cursor>, newest: u32) -> Vec<RelayFrame> {
         self.is_open = true;
         let head = self.cursor_at(self.head_seq());
-        let good = |cursor: &Cursor| {
-            cursor.seq <= head.seq && self.cursor_at(cursor.seq) == *cursor
-        };
+        let good =
+            |cursor: &Cursor| cursor.seq <= head.seq && self.cursor_at(cursor.seq) == *cursor;
         let since = cursor.filter(good).map(|cursor| cursor.seq);
         let directory = self.directory.difference(since.unwrap_or(0));
         let mut frames = vec![RelayFrame::Opened {

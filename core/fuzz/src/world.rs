@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// The channel that the relay has.
 pub const CHANNEL: &str = "c";
 
+/// Frames of the client, and of the relay.
+pub type Trace = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 /// A client and what is around it.
 #[derive(Debug)]
 pub struct World {
@@ -35,7 +38,7 @@ pub struct World {
     views: Vec<ViewId>,
     ids: Vec<MessageId>,
     /// The frames of both ends so far, if they are kept: the client's, and the relay's.
-    pub trace: Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)>,
+    pub trace: Option<Trace>,
 }
 
 fn start(starts: u8, is_stored: bool) -> Client {
@@ -108,7 +111,7 @@ impl World {
         self.relay.closed();
     }
 
-    fn down(&mut self, frames: Vec<RelayFrame>) {
+    fn down(&mut self, frames: &[RelayFrame]) {
         if self.is_connected {
             self.down.extend(frames.iter().map(encode_relay));
         }
@@ -151,7 +154,7 @@ impl World {
             said.push(bytes);
         }
         let answers = self.relay.handle(frame);
-        self.down(answers);
+        self.down(&answers);
         true
     }
 
@@ -345,7 +348,8 @@ impl World {
                 let frame = decode_relay(&bytes).ok()??;
                 let cut = bytes.len() / 2;
                 for (index, piece) in (0..).zip([&bytes[..cut], &bytes[cut..]]) {
-                    let part = RelayFrame::Part { id: 3, index, last: index == 1, bytes: piece.to_vec() };
+                    let part =
+                        RelayFrame::Part { id: 3, index, last: index == 1, bytes: piece.to_vec() };
                     self.give(&encode_relay(&part));
                 }
                 assert_eq!(into_parts(encode_relay(&frame), 1).len(), 1, "seeds are small");
@@ -378,13 +382,14 @@ impl World {
             }
             _ => {
                 let codes = ["duplicate", "id_taken", "window_full", "bad_change", "forbidden"];
-                let code = codes.get(usize::from(script.byte()?) % 8).unwrap_or(&"stale_generation");
+                let code =
+                    codes.get(usize::from(script.byte()?) % 8).unwrap_or(&"stale_generation");
                 let Ok(code) = code.parse::<Code>();
                 self.relay.refuse = Some(code);
                 Vec::new()
             }
         };
-        self.down(frames);
+        self.down(&frames);
         Some(())
     }
 
@@ -404,7 +409,9 @@ impl World {
         let n = usize::from(script.byte()?);
         let key = match self.store.keys().nth(n) {
             Some(key) => key.clone(),
-            None => Key::Unsent { channel: CHANNEL.to_owned(), id: self.id(script.byte()?) }.encode(),
+            None => {
+                Key::Unsent { channel: CHANNEL.to_owned(), id: self.id(script.byte()?) }.encode()
+            }
         };
         self.client.handle_foreign(&[key], self.now());
         Some(())

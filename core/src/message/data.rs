@@ -48,7 +48,10 @@ impl Data {
     }
 
     /// Writes it as it is.
-    pub(crate) fn encode<W: Write>(&self, e: &mut Encoder<W>) -> Result<(), encode::Error<W::Error>> {
+    pub(crate) fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+    ) -> Result<(), encode::Error<W::Error>> {
         e.writer_mut().write_all(&self.0).map_err(encode::Error::write)
     }
 }
@@ -256,10 +259,13 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for bytes in [&[0x41, 1][..], &[0xc1, 0], &[0xf7], &[0xf9, 0x7e, 0], &[0xa1, 1, 1], &[0x82, 1]] {
+        for bytes in
+            [&[0x41, 1][..], &[0xc1, 0], &[0xf7], &[0xf9, 0x7e, 0], &[0xa1, 1, 1], &[0x82, 1]]
+        {
             assert!(Data::decode(&mut Decoder::new(bytes)).is_err(), "{bytes:?}");
         }
-        let later = Data::decode(&mut Decoder::new(&[0x9f, 0xf9, 0x3c, 0, 0x18, 1, 0xff])).unwrap();
+        let later = Data::decode(&mut Decoder::new(&[0x9f, 0xfa, 0x3f, 0x80, 0, 0, 0x18, 1, 0xff]))
+            .unwrap();
         assert_eq!(later.to_json(), json!([1.0, 1]), "other writers may spell it otherwise");
     }
 }

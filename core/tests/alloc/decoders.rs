@@ -77,9 +77,7 @@ fn records(seed: &[u8]) -> Vec<Vec<u8>> {
 
 /// A decoder of frames' seeds that is bounded as all are but those that say otherwise.
 fn of_frames(name: &'static str, read: fn(&[u8])) -> Decoder {
-    let (allowed, inputs_of): (fn(&[u8]) -> usize, fn(&[u8]) -> Vec<Vec<u8>>) =
-        (four_times, after_the_first);
-    Decoder { name, read, allowed, seeds: "frames", inputs_of }
+    Decoder { name, read, allowed: four_times, seeds: "frames", inputs_of: after_the_first }
 }
 
 pub(crate) fn all() -> Vec<Decoder> {

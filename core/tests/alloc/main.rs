@@ -4,7 +4,12 @@
 //! and over inputs made to make a reader allocate. A binary of its own, with one test: what runs
 //! beside it would be counted too. What is not bounded like this, and how it is, is in
 //! `core/docs/measurements.md`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test reads files, and fails by panicking"
+)]
 
 mod decoders;
 mod hostile;
@@ -80,7 +85,12 @@ fn decoders_allocate_at_most_four_times_their_input_and_a_constant() {
             for seed in (decoder.inputs_of)(&std::fs::read(&path).unwrap()) {
                 check(&name, &decoder, &seed, &mut worst);
                 for _ in 0..MUTATIONS {
-                    check(&format!("{name}, changed"), &decoder, &mutated(&seed, &mut rng), &mut worst);
+                    check(
+                        &format!("{name}, changed"),
+                        &decoder,
+                        &mutated(&seed, &mut rng),
+                        &mut worst,
+                    );
                 }
             }
         }

@@ -1,7 +1,13 @@
 //! Every fuzz target over its committed seeds: `core/fuzz` has both, and `make fuzz` looks for more.
+#![allow(clippy::disallowed_methods, reason = "seeds are files")]
 
 #[path = "../../fuzz/src/lib.rs"]
-#[allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "it is a crate of its own")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "it is a crate of its own"
+)]
 mod fuzz;
 
 use backscroll_core::storage::Key;
@@ -33,7 +39,8 @@ fn seeds_reach_every_kind_of_frame_and_record() {
     let of = |target: &'static str| seeds.iter().filter(move |(known, ..)| *known == target);
     let (mut client, mut relay, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     // A frame is an array of two: the type's number comes after one byte, in one or two bytes.
-    let kind = |frame: &[u8]| frame.get(1..3).map(|kind| if kind[0] < 24 { kind[0] } else { kind[1] });
+    let kind =
+        |frame: &[u8]| frame.get(1..3).map(|kind| if kind[0] < 24 { kind[0] } else { kind[1] });
     for (_, _, bytes) in of("frames") {
         match bytes.split_first() {
             Some((0, frame)) => client.extend(kind(frame)),

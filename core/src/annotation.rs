@@ -4,17 +4,13 @@
 //! and a scalar value. Their fold is [`Annotations`], the state that a reader shows.
 
 use crate::limits::BODY_BYTES_MAX;
-use crate::limits::DATA_DEPTH_MAX;
-use crate::message::body::{
-    decode_attachments, decode_json, encode_attachment, encode_json, for_each_field, once,
-};
+use crate::message::body::{decode_attachments, encode_attachment, for_each_field, once};
 use crate::message::{
-    Attachment, BodyError, ContentError, IdError, MessageId, check_attachments, check_data,
+    Attachment, BodyError, ContentError, Data, IdError, MessageId, check_attachments, check_data,
     check_emoji, check_message_text, check_user,
 };
 use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder, encode};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
@@ -67,7 +63,7 @@ pub struct Edit {
     /// The files.
     pub attachments: Option<Vec<Attachment>>,
     /// The application's own JSON.
-    pub data: Option<Value>,
+    pub data: Option<Data>,
     /// When it was edited, in ms since the Unix epoch.
     pub edited_at: u64,
 }
@@ -216,7 +212,7 @@ impl Edit {
         for_each_field(&mut d, |key, d| match key {
             "text" => once(&mut text, d.str()?.to_owned(), key),
             "attachments" => once(&mut attachments, decode_attachments(d)?, key),
-            "data" => once(&mut data, decode_json(d, DATA_DEPTH_MAX)?, key),
+            "data" => once(&mut data, Data::decode(d)?, key),
             "edited_at" => once(&mut edited_at, d.u64()?, key),
             _ => d.skip(),
         })?;
@@ -246,7 +242,7 @@ fn encode_edit<W: Write>(e: &mut Encoder<W>, edit: &Edit) -> Encoded<W::Error> {
     }
     if let Some(data) = data {
         e.str("data")?;
-        encode_json(e, data)?;
+        data.encode(e)?;
     }
     e.str("edited_at")?.u64(*edited_at)?;
     Ok(())

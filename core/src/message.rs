@@ -1,17 +1,18 @@
 //! A message: its id, its fields, and the bounds every maker and reader holds them to.
 
 pub(crate) mod body;
+mod data;
 mod id;
 
 pub use body::BodyError;
+pub use data::Data;
 pub use id::{IdError, IdMaker, MessageId, TIME_MS_MAX};
 
 use crate::limits::{
-    ATTACHMENT_FIELD_BYTES_MAX, ATTACHMENTS_MAX, CHANNEL_NAME_BYTES_MAX, DATA_BYTES_MAX,
-    DATA_DEPTH_MAX, EMOJI_BYTES_MAX, TEXT_BYTES_MAX, USER_NAME_BYTES_MAX,
+    ATTACHMENT_FIELD_BYTES_MAX, ATTACHMENTS_MAX, CHANNEL_NAME_BYTES_MAX, EMOJI_BYTES_MAX,
+    TEXT_BYTES_MAX, USER_NAME_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// What a message says; with its id it is the message. Written once, by its sender.
 ///
@@ -30,7 +31,7 @@ pub struct Content {
     pub attachments: Vec<Attachment>,
     /// The application's own JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Value>,
+    pub data: Option<Data>,
 }
 
 /// A file that belongs to a message, by URL or by the hash of its content.
@@ -190,18 +191,8 @@ pub(crate) fn check_attachments(attachments: &[Attachment]) -> Result<(), Conten
 }
 
 /// Checks application JSON: its nesting and its size.
-pub(crate) fn check_data(data: &Value) -> Result<(), ContentError> {
-    check_count("data nesting", depth(data), DATA_DEPTH_MAX, "levels")?;
-    check_count("data", data.to_string().len(), DATA_BYTES_MAX, "bytes of JSON")
-}
-
-/// Nesting of a JSON value; serde_json has bounded it at 128 when it parsed it.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
+pub(crate) fn check_data(data: &Data) -> Result<(), ContentError> {
+    data.check()
 }
 
 #[cfg(test)]
@@ -221,13 +212,17 @@ mod tests {
         assert_eq!(refused(|c| c.from = "x".repeat(256)), "from is larger than 255 bytes");
         assert_eq!(refused(|c| c.text = "x".repeat(65_537)), "text is larger than 65536 bytes");
         assert!(
-            refused(|c| c.data = Some(json!("x".repeat(70_000)))).starts_with("data is larger")
+            refused(|c| c.data = Some(json!("x".repeat(70_000)).into()))
+                .starts_with("data is larger")
         );
         let mut deep = json!(1);
         for _ in 0..33 {
             deep = json!([deep]);
         }
-        assert_eq!(refused(|c| c.data = Some(deep)), "data nesting is larger than 32 levels");
+        assert_eq!(
+            refused(|c| c.data = Some(deep.into())),
+            "data nesting is larger than 32 levels"
+        );
         let file = Attachment {
             name: "a.png".to_owned(),
             media_type: "image/png".to_owned(),
@@ -243,7 +238,7 @@ mod tests {
     #[test]
     fn bounds_themselves_are_allowed() {
         let mut content = Content::text(&"x".repeat(255), &"y".repeat(65_536));
-        content.data = Some(json!({"a": [1, 2.5, null, "z"]}));
+        content.data = Some(json!({"a": [1, 2.5, null, "z"]}).into());
         assert_eq!(content.check(), Ok(()));
         assert_eq!(Content::text("a", "").check(), Ok(()));
     }

@@ -102,7 +102,7 @@ impl Window {
 }
 
 const fn width_ms(level: u8) -> u64 {
-    1 << (TOP_BITS - FAN_BITS * level as u32)
+    Rule::USED.width_ms(level)
 }
 
 impl fmt::Display for Window {
@@ -152,20 +152,20 @@ impl Fill {
         }
     }
 
-    const fn reaches(self, times: u64) -> bool {
-        self.messages >= WINDOW_MESSAGES_FULL * times || self.bytes >= WINDOW_BYTES_FULL * times
+    const fn reaches(self, rule: &Rule, times: u64) -> bool {
+        self.messages >= rule.messages_full * times || self.bytes >= rule.bytes_full * times
     }
 
     /// Whether the window takes only messages inside its own span.
     #[must_use]
     pub const fn is_full(self) -> bool {
-        self.reaches(1)
+        self.reaches(&Rule::USED, 1)
     }
 
     /// Whether a relay refuses further messages for this window; the last level is exempt.
     #[must_use]
     pub const fn is_refused(self, window: Window) -> bool {
-        self.reaches(WINDOW_REFUSE) && window.level() < LEVEL_LAST
+        self.reaches(&Rule::USED, WINDOW_REFUSE) && window.level() < LEVEL_LAST
     }
 }
 
@@ -186,6 +186,81 @@ impl Knowledge {
         Self { complete_until_ms: u64::MAX, messages_per_ms: 0.0, deepest_level: 0 };
 }
 
+/// The numbers of the placement rule. All but the measurements that chose them use [`Rule::USED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Each level divides its parent in two to the power of this.
+    pub fan_bits: u32,
+    /// A window is full at this many messages.
+    pub messages_full: u64,
+    /// A window is full at this many bytes of message bodies.
+    pub bytes_full: u64,
+}
+
+impl Rule {
+    /// What every writer places by.
+    pub const USED: Self = Self {
+        fan_bits: FAN_BITS,
+        messages_full: WINDOW_MESSAGES_FULL,
+        bytes_full: WINDOW_BYTES_FULL,
+    };
+
+    /// The deepest level.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "it is at most 33")]
+    pub const fn level_last(&self) -> u8 {
+        // Below 4 ms there is nothing to divide.
+        ((TOP_BITS - 2) / self.fan_bits) as u8
+    }
+
+    /// The width of a level's windows, in ms.
+    #[must_use]
+    pub const fn width_ms(&self, level: u8) -> u64 {
+        1 << (TOP_BITS - self.fan_bits * level as u32)
+    }
+
+    /// The level and the start of the window for a new message, as [`home_of`].
+    ///
+    /// # Complexity
+    /// At most one call of `fill` for each level.
+    #[inline]
+    pub fn home(
+        &self,
+        time_ms: u64,
+        knowledge: Knowledge,
+        mut fill: impl FnMut(u8, u64) -> Option<Fill>,
+    ) -> (u8, u64) {
+        let mut filled_until_ms = 0_u64;
+        let last = self.level_last();
+        for level in 0..last {
+            let start_ms = time_ms & !(self.width_ms(level) - 1);
+            let known = fill(level, start_ms);
+            if let Some(known) = known.filter(|known| known.reaches(self, 1)) {
+                let inside = known.oldest_ms <= time_ms && time_ms <= known.newest_ms;
+                if inside && !known.reaches(self, WINDOW_SLACK) {
+                    return (level, start_ms);
+                }
+                filled_until_ms = filled_until_ms.max(known.newest_ms);
+                continue;
+            }
+            let fresh = time_ms <= knowledge.complete_until_ms.saturating_add(FRESH_MS);
+            if fresh || level >= knowledge.deepest_level {
+                return (level, start_ms);
+            }
+            let counted_until_ms = if known.is_some() { knowledge.complete_until_ms } else { 0 };
+            let from_ms = counted_until_ms.max(start_ms).max(filled_until_ms);
+            let room = self.messages_full - known.map_or(0, |known| known.messages);
+            let full_at_ms = from_ms.saturating_add(ms_to_post(room, knowledge.messages_per_ms));
+            if time_ms < full_at_ms {
+                return (level, start_ms);
+            }
+            filled_until_ms = full_at_ms;
+        }
+        // The last level takes whatever comes.
+        (last, time_ms & !(self.width_ms(last) - 1))
+    }
+}
+
 /// The window for a new message sent at `time_ms`: the widest on its path that, as far as the
 /// writer knows, is not full (design 4.3).
 ///
@@ -195,38 +270,18 @@ impl Knowledge {
 /// (*extrapolation*).
 ///
 /// # Complexity
-/// At most twelve calls of `fill`.
+/// At most eleven calls of `fill`.
 pub fn home_of(
     time_ms: u64,
     knowledge: Knowledge,
     mut fill: impl FnMut(Window) -> Option<Fill>,
 ) -> Window {
-    let mut filled_until_ms = 0_u64;
-    for window in Window::path(time_ms) {
-        let known = fill(window);
-        if let Some(known) = known.filter(|known| known.is_full()) {
-            let inside = known.oldest_ms <= time_ms && time_ms <= known.newest_ms;
-            if inside && !known.reaches(WINDOW_SLACK) {
-                return window;
-            }
-            filled_until_ms = filled_until_ms.max(known.newest_ms);
-            continue;
-        }
-        let fresh = time_ms <= knowledge.complete_until_ms.saturating_add(FRESH_MS);
-        if fresh || window.level == LEVEL_LAST || window.level >= knowledge.deepest_level {
-            return window;
-        }
-        let counted_until_ms = if known.is_some() { knowledge.complete_until_ms } else { 0 };
-        let from_ms = counted_until_ms.max(window.start_ms).max(filled_until_ms);
-        let room = WINDOW_MESSAGES_FULL - known.map_or(0, |known| known.messages);
-        let full_at_ms = from_ms.saturating_add(ms_to_post(room, knowledge.messages_per_ms));
-        if time_ms < full_at_ms {
-            return window;
-        }
-        filled_until_ms = full_at_ms;
-    }
-    Window::covering(LEVEL_LAST, time_ms)
+    let (level, start_ms) =
+        Rule::USED.home(time_ms, knowledge, |level, start_ms| fill(Window { level, start_ms }));
+    Window { level, start_ms }
 }
+
+const _: () = assert!(Rule::USED.level_last() == LEVEL_LAST);
 
 /// How long `messages` take at `per_ms`, in ms; for ever at no rate.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]

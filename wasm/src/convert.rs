@@ -2,11 +2,10 @@
 
 use backscroll_core::channel::{Changed, Channel, Item, MessageRow, SendState, UnseenRun, View};
 use backscroll_core::client::{Client, ConnectionState, Event, StoredChannel};
-use backscroll_core::message::{Attachment, Content, MessageId};
+use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use backscroll_core::storage::ReadRequest;
 use backscroll_core::viewport::{At, Query};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How an engine is set up.
@@ -28,7 +27,7 @@ pub(crate) struct SendIn {
     pub(crate) reply_to: Option<MessageId>,
     #[serde(default)]
     pub(crate) attachments: Vec<AttachmentJson>,
-    pub(crate) data: Option<Value>,
+    pub(crate) data: Option<Data>,
     pub(crate) sent_at: Option<u64>,
 }
 
@@ -130,7 +129,7 @@ pub(crate) struct MessageOut {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attachments: Vec<AttachmentJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Value>,
+    data: Option<Data>,
     #[serde(skip_serializing_if = "Option::is_none")]
     edited_at: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -60,7 +60,7 @@ fn full() -> Edit {
             url: Some("https://example.org/a.png".to_owned()),
             sha256: None,
         }]),
-        data: Some(json!({"n": [1, null]})),
+        data: Some(json!({"n": [1, null]}).into()),
         ..Edit::text("hi", T0)
     }
 }
@@ -70,7 +70,12 @@ fn every_field_of_an_edit_comes_back() {
     for edit in [
         full(),
         Edit::text("", 0),
-        Edit { text: None, attachments: Some(Vec::new()), data: Some(Value::Null), edited_at: 1 },
+        Edit {
+            text: None,
+            attachments: Some(Vec::new()),
+            data: Some(json!(null).into()),
+            edited_at: 1,
+        },
     ] {
         assert_eq!(Edit::from_bytes(&edit.to_bytes().unwrap()).unwrap(), edit);
     }

@@ -4,12 +4,11 @@
 //! `attachments` (an array of maps) and `data` (the application's JSON as CBOR). Readers take keys in
 //! any order, skip unknown ones and refuse one that comes twice.
 
-use super::{Attachment, Content, ContentError, MessageId, TIME_MS_MAX};
-use crate::limits::{ATTACHMENTS_MAX, BODY_BYTES_MAX, DATA_DEPTH_MAX};
+use super::{Attachment, Content, ContentError, Data, MessageId, TIME_MS_MAX};
+use crate::limits::{ATTACHMENTS_MAX, BODY_BYTES_MAX};
 use minicbor::data::Type;
 use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder, decode, encode};
-use serde_json::{Map, Number, Value};
 
 /// Why bytes are no message body, or a message is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +62,7 @@ impl Content {
     /// The bytes are too large, malformed, incomplete, or hold a field out of its bounds.
     ///
     /// # Complexity
-    /// O(length); allocates a small multiple of the length at most.
+    /// O(length); allocates about twice the length at most.
     pub fn from_body(body: &[u8]) -> Result<Self, BodyError> {
         if body.len() > BODY_BYTES_MAX {
             return Err(BodyError::TooLarge);
@@ -94,7 +93,7 @@ fn encode_content<W: Write>(e: &mut Encoder<W>, content: &Content) -> Encoded<W:
     }
     if let Some(data) = data {
         e.str("data")?;
-        encode_json(e, data)?;
+        data.encode(e)?;
     }
     Ok(())
 }
@@ -116,34 +115,6 @@ pub(crate) fn encode_attachment<W: Write>(
     Ok(())
 }
 
-/// Writes application JSON as CBOR.
-pub(crate) fn encode_json<W: Write>(e: &mut Encoder<W>, value: &Value) -> Encoded<W::Error> {
-    match value {
-        Value::Null => e.null()?,
-        Value::Bool(bool) => e.bool(*bool)?,
-        Value::String(text) => e.str(text)?,
-        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(number), _, _) => e.u64(number)?,
-            (None, Some(number), _) => e.i64(number)?,
-            (None, None, Some(number)) => e.f64(number)?,
-            (None, None, None) => e.null()?,
-        },
-        Value::Array(items) => {
-            e.array(items.len() as u64)?;
-            return items.iter().try_for_each(|item| encode_json(e, item));
-        }
-        Value::Object(fields) => {
-            e.map(fields.len() as u64)?;
-            for (key, value) in fields {
-                e.str(key)?;
-                encode_json(e, value)?;
-            }
-            return Ok(());
-        }
-    };
-    Ok(())
-}
-
 fn decode_content(d: &mut Decoder<'_>) -> Result<Content, BodyError> {
     let (mut from, mut text, mut reply_to, mut attachments, mut data) =
         (None, None, None, None, None);
@@ -152,7 +123,7 @@ fn decode_content(d: &mut Decoder<'_>) -> Result<Content, BodyError> {
         "text" => once(&mut text, d.str()?.to_owned(), key),
         "reply_to" => once(&mut reply_to, decode_id(d)?, key),
         "attachments" => once(&mut attachments, decode_attachments(d)?, key),
-        "data" => once(&mut data, decode_json(d, DATA_DEPTH_MAX)?, key),
+        "data" => once(&mut data, Data::decode(d)?, key),
         _ => d.skip(),
     })?;
     Ok(Content {
@@ -178,7 +149,7 @@ pub(crate) fn for_each_field<'b>(
 }
 
 /// Whether a container of known (`left`) or unknown length has another item.
-fn more(left: &mut Option<u64>, d: &mut Decoder<'_>) -> Result<bool, decode::Error> {
+pub(super) fn more(left: &mut Option<u64>, d: &mut Decoder<'_>) -> Result<bool, decode::Error> {
     match left {
         Some(0) => Ok(false),
         Some(n) => {
@@ -240,40 +211,6 @@ fn decode_attachment(d: &mut Decoder<'_>) -> Result<Attachment, decode::Error> {
     })
 }
 
-/// Reads application JSON, at most `depth` levels deep.
-pub(crate) fn decode_json(d: &mut Decoder<'_>, depth: usize) -> Result<Value, decode::Error> {
-    let deeper = || depth.checked_sub(1).ok_or_else(|| decode::Error::message("nested too deep"));
-    Ok(match d.datatype()? {
-        Type::Null => {
-            d.null()?;
-            Value::Null
-        }
-        Type::Bool => Value::Bool(d.bool()?),
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => Value::Number(d.u64()?.into()),
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => Value::Number(d.i64()?.into()),
-        Type::F16 | Type::F32 | Type::F64 => Number::from_f64(d.f64()?)
-            .map(Value::Number)
-            .ok_or_else(|| decode::Error::message("JSON has no such number"))?,
-        Type::String => Value::String(d.str()?.to_owned()),
-        Type::Array | Type::ArrayIndef => {
-            let (depth, mut items, mut left) = (deeper()?, Vec::new(), d.array()?);
-            while more(&mut left, d)? {
-                items.push(decode_json(d, depth)?);
-            }
-            Value::Array(items)
-        }
-        Type::Map | Type::MapIndef => {
-            let (depth, mut fields) = (deeper()?, Map::new());
-            for_each_field(d, |key, d| {
-                fields.insert(key.to_owned(), decode_json(d, depth)?);
-                Ok(())
-            })?;
-            Value::Object(fields)
-        }
-        other => return Err(decode::Error::message(format!("JSON has no {other}"))),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,7 +228,7 @@ mod tests {
                 sha256: Some("0f".repeat(32)),
             }],
             data: Some(
-                json!({"n": -3, "f": 0.5, "big": u64::MAX, "list": [null, true, {"x": ""}]}),
+                json!({"n": -3, "f": 0.5, "big": u64::MAX, "list": [null, true, {"x": ""}]}).into(),
             ),
             ..Content::text("ada", "hello")
         }

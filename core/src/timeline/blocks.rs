@@ -13,11 +13,6 @@ use super::fenwick::Fenwick;
 /// The most keys of a block. 512: the fastest of 256, 512 and 1,024 for inserts at a million keys.
 /// Tiny in tests, so that small inputs reach many blocks, splits and merges.
 pub const BLOCK_LEN: usize = if cfg!(test) { 8 } else { 512 };
-/// An appended block is left with this room, so that late messages do not split it in half.
-const APPEND_LEN: usize = BLOCK_LEN / 8 * 7;
-/// Neighbours with so few keys together become one block. Half a block: far enough from a full
-/// one that alternating inserts and removes do not split and merge for ever.
-const MERGE_LEN: usize = BLOCK_LEN / 2;
 
 /// The keys of a bulk call did not ascend. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -26,12 +21,13 @@ pub struct UnsortedRun;
 
 /// A map from keys to small values, in key order, that knows the rank of each key.
 ///
-/// In the costs below n counts keys. The block list adds a term of n / 512 moves to what splits
+/// `LEN` is the most keys of a block, [`BLOCK_LEN`] but where lengths are compared. In the costs below n
+/// counts keys. The block list adds a term of n / 512 moves to what splits
 /// or merges a block, which is rare enough to vanish in the mean up to some ten million keys.
 #[derive(Debug, Clone)]
-pub struct Blocks<V> {
-    /// Never empty ones; two neighbours hold more than [`MERGE_LEN`] keys together.
-    blocks: Vec<Block<V>>,
+pub struct Blocks<V, const LEN: usize = BLOCK_LEN> {
+    /// Never empty ones; two neighbours hold more than [`Block::MERGE_LEN`] keys together.
+    blocks: Vec<Block<V, LEN>>,
     /// The first key of each block, side by side for the first of the two searches.
     firsts: Vec<u128>,
     /// The length of each block.
@@ -40,24 +36,24 @@ pub struct Blocks<V> {
 
 /// Keys and their values in two lists: a search then touches keys only.
 #[derive(Debug, Clone)]
-struct Block<V> {
+struct Block<V, const LEN: usize> {
     keys: Vec<u128>,
     values: Vec<V>,
 }
 
-impl<V> Default for Blocks<V> {
+impl<V, const LEN: usize> Default for Blocks<V, LEN> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<V> Default for Block<V> {
+impl<V, const LEN: usize> Default for Block<V, LEN> {
     fn default() -> Self {
         Self { keys: Vec::new(), values: Vec::new() }
     }
 }
 
-impl<V> Blocks<V> {
+impl<V, const LEN: usize> Blocks<V, LEN> {
     /// An empty map.
     #[must_use]
     pub const fn new() -> Self {
@@ -65,7 +61,7 @@ impl<V> Blocks<V> {
     }
 }
 
-impl<V: Copy> Blocks<V> {
+impl<V: Copy, const LEN: usize> Blocks<V, LEN> {
     /// How many keys there are. O(1).
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -122,7 +118,7 @@ impl<V: Copy> Blocks<V> {
             return true;
         }
         let mut index = self.block_of(key);
-        if self.blocks.get(index).is_some_and(|b| b.keys.len() >= BLOCK_LEN) {
+        if self.blocks.get(index).is_some_and(|b| b.keys.len() >= LEN) {
             if self.get(key).is_some() {
                 return false;
             }
@@ -233,7 +229,7 @@ impl<V: Copy> Blocks<V> {
         let mut before: Option<(u128, usize)> = None;
         for (index, block) in self.blocks.iter().enumerate() {
             let (len, first) = (block.keys.len(), block.keys.first().copied());
-            if len > BLOCK_LEN || len != block.values.len() {
+            if len > LEN || len != block.values.len() {
                 return Err(format!("block {index} has {len} keys"));
             }
             if first.is_none() || first != self.firsts.get(index).copied() {
@@ -245,7 +241,8 @@ impl<V: Copy> Blocks<V> {
             if !block.keys.is_sorted_by(|a, b| a < b) || before.map(|(key, _)| key) >= first {
                 return Err(format!("block {index} is out of order"));
             }
-            if before.is_some_and(|(_, len_before)| len_before + len <= MERGE_LEN) {
+            if before.is_some_and(|(_, len_before)| len_before + len <= Block::<V, LEN>::MERGE_LEN)
+            {
                 return Err(format!("block {index} should be one with the block before"));
             }
             before = block.keys.last().map(|key| (*key, len));
@@ -274,7 +271,7 @@ impl<V: Copy> Blocks<V> {
     /// Adds a key greater than all others.
     fn append(&mut self, key: u128, value: V) {
         match self.blocks.last_mut() {
-            Some(block) if block.keys.len() < APPEND_LEN => {
+            Some(block) if block.keys.len() < Block::<V, LEN>::APPEND_LEN => {
                 block.insert(block.keys.len(), key, value);
                 self.recount(self.blocks.len() - 1, 1);
             }
@@ -300,7 +297,9 @@ impl<V: Copy> Blocks<V> {
     fn is_sparse(&self, index: usize) -> bool {
         let len = |index: usize| self.blocks.get(index).map(|block| block.keys.len());
         let own = len(index).unwrap_or_default();
-        let near = |index: Option<usize>| index.and_then(len).is_some_and(|l| l + own <= MERGE_LEN);
+        let near = |index: Option<usize>| {
+            index.and_then(len).is_some_and(|l| l + own <= Block::<V, LEN>::MERGE_LEN)
+        };
         own == 0 || near(index.checked_sub(1)) || near(index.checked_add(1))
     }
 
@@ -314,7 +313,7 @@ impl<V: Copy> Blocks<V> {
     /// Takes the blocks of `range` out for a bulk call, each with the key that ends its share of the
     /// run: the next block's first, none for the last. An empty map gives one empty block.
     /// [`Blocks::put`] must follow.
-    fn take(&mut self, range: Range<usize>) -> Vec<(Block<V>, Option<u128>)> {
+    fn take(&mut self, range: Range<usize>) -> Vec<(Block<V, LEN>, Option<u128>)> {
         if range.is_empty() {
             return vec![(Block::default(), None)];
         }
@@ -325,7 +324,7 @@ impl<V: Copy> Blocks<V> {
     }
 
     /// Puts `fresh` in the place of the blocks of `range`, merging neighbours that became small.
-    fn put(&mut self, range: Range<usize>, fresh: Vec<Block<V>>) {
+    fn put(&mut self, range: Range<usize>, fresh: Vec<Block<V, LEN>>) {
         let later = self.blocks.split_off(range.end);
         self.blocks.truncate(range.start);
         // The block before may take in the first fresh one.
@@ -333,7 +332,7 @@ impl<V: Copy> Blocks<V> {
         for mut block in fresh.into_iter().chain(later) {
             match self.blocks.last_mut() {
                 _ if block.keys.is_empty() => {}
-                Some(last) if last.keys.len() + block.keys.len() <= MERGE_LEN => {
+                Some(last) if last.keys.len() + block.keys.len() <= Block::<V, LEN>::MERGE_LEN => {
                     last.keys.append(&mut block.keys);
                     last.values.append(&mut block.values);
                 }
@@ -357,7 +356,16 @@ enum Room {
     Even,
 }
 
-impl<V: Copy> Block<V> {
+impl<V, const LEN: usize> Block<V, LEN> {
+    /// An appended block is left with room, so that late messages do not split it in half.
+    const APPEND_LEN: usize = LEN / 8 * 7;
+
+    /// Neighbours with so few keys together become one block. Half a block: far enough from a full
+    /// one that alternating inserts and removes do not split and merge for ever.
+    const MERGE_LEN: usize = LEN / 2;
+}
+
+impl<V: Copy, const LEN: usize> Block<V, LEN> {
     fn count(&self) -> u32 {
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
@@ -365,7 +373,7 @@ impl<V: Copy> Block<V> {
     fn insert(&mut self, at: usize, key: u128, value: V) {
         if self.keys.len() == self.keys.capacity() {
             // Doubling a block that was made 7/8 full would reserve nearly two blocks.
-            let room = self.keys.len().max(4).min(BLOCK_LEN.saturating_sub(self.keys.len()).max(1));
+            let room = self.keys.len().max(4).min(LEN.saturating_sub(self.keys.len()).max(1));
             self.keys.reserve_exact(room);
             self.values.reserve_exact(room);
         }
@@ -419,13 +427,13 @@ impl<V: Copy> Block<V> {
 
     /// Cuts a merged block into blocks that are short enough.
     fn cut(self, room: Room, fresh: &mut Vec<Self>) {
-        if self.keys.len() <= BLOCK_LEN {
+        if self.keys.len() <= LEN {
             fresh.push(self);
             return;
         }
         let len = match room {
-            Room::Later => APPEND_LEN,
-            Room::Even => self.keys.len().div_ceil(self.keys.len().div_ceil(APPEND_LEN)),
+            Room::Later => Self::APPEND_LEN,
+            Room::Even => self.keys.len().div_ceil(self.keys.len().div_ceil(Self::APPEND_LEN)),
         };
         for (keys, values) in self.keys.chunks(len).zip(self.values.chunks(len)) {
             fresh.push(Self { keys: keys.to_vec(), values: values.to_vec() });

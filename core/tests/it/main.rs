@@ -8,6 +8,7 @@
 
 mod documents;
 mod hostile;
+mod replay;
 mod store;
 mod sync_behind;
 mod sync_client;

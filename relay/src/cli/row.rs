@@ -1,9 +1,8 @@
 //! A message as a line of JSON Lines: what import reads, export and simulate write.
 
 use backscroll_core::annotation::Annotations;
-use backscroll_core::message::{Attachment, Content, MessageId};
+use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -26,7 +25,7 @@ pub(super) struct Row<'a> {
     #[serde(skip_serializing_if = "<[Attachment]>::is_empty")]
     attachments: &'a [Attachment],
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
+    data: Option<&'a Data>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

@@ -139,16 +139,16 @@ fn a_run_out_of_order_changes_nothing() {
 
 #[test]
 fn appended_blocks_leave_room_for_late_keys() {
-    let mut one_by_one = Blocks::new();
+    let mut one_by_one: Blocks<u32> = Blocks::new();
     for key in 0..100 {
         assert!(one_by_one.insert(key * 10, 0));
     }
-    let mut in_bulk = Blocks::new();
+    let mut in_bulk: Blocks<u32> = Blocks::new();
     let run: Vec<(u128, u32)> = (0..100).map(|key| (key * 10, 0)).collect();
     assert_eq!(in_bulk.insert_run(&run), Ok(vec![]));
     for mut blocks in [one_by_one, in_bulk] {
         let before = blocks.blocks.len();
-        assert_eq!(before, 100_usize.div_ceil(APPEND_LEN));
+        assert_eq!(before, 100_usize.div_ceil(Block::<u32, BLOCK_LEN>::APPEND_LEN));
         // One late key into each block but the last.
         for index in 0..before - 1 {
             let first = blocks.firsts[index];

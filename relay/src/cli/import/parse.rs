@@ -2,9 +2,8 @@
 
 use super::sort::Order;
 use backscroll_core::limits::FUTURE_MS_MAX;
-use backscroll_core::message::{self, Attachment, BodyError, Content, ContentError, MessageId};
+use backscroll_core::message::{self, Attachment, BodyError, Content, ContentError, Data, MessageId};
 use serde::Deserialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
@@ -79,7 +78,7 @@ struct Fields<'a> {
     id: Option<MessageId>,
     reply_to: Option<MessageId>,
     attachments: Option<Vec<Attachment>>,
-    data: Option<Value>,
+    data: Option<Data>,
 }
 
 impl Rules {
@@ -177,7 +176,7 @@ mod tests {
         let content = content(&line);
         assert_eq!(content.reply_to.unwrap().to_string(), id);
         assert_eq!(content.attachments.len(), 1);
-        assert_eq!(content.data, Some(serde_json::json!({"k": [1]})));
+        assert_eq!(content.data, Some(serde_json::json!({"k": [1]}).into()));
     }
 
     #[test]

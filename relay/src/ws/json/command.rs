@@ -7,7 +7,7 @@ use crate::access::Access;
 use crate::commit::{Identity, NewMessage};
 use crate::refused::{Code, Refused};
 use backscroll_core::limits::ROWS_MAX;
-use backscroll_core::message::{Attachment, Content, MessageId, check_channel};
+use backscroll_core::message::{Attachment, Content, Data, MessageId, check_channel};
 use backscroll_core::viewport::{At, Query};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -175,7 +175,7 @@ impl Fields {
             text: text.to_owned(),
             reply_to: self.id("reply_to")?,
             attachments: self.attachments()?,
-            data: self.get("data").cloned(),
+            data: self.get("data").map(Data::from),
         };
         content.check()?;
         if id.is_some_and(|id| sent_at.is_some_and(|sent_at| sent_at != id.time_ms())) {
@@ -243,7 +243,7 @@ mod tests {
             panic!("not a send");
         };
         assert_eq!(message.content.from, "anonymous");
-        assert_eq!(message.content.data, Some(serde_json::json!({"a": 1})));
+        assert_eq!(message.content.data, Some(serde_json::json!({"a": 1}).into()));
         assert_eq!((message.id, message.sent_at), (None, None));
     }
 

@@ -138,12 +138,12 @@ impl Channel {
     }
 
     /// The relay tells what another user had in view.
-    pub(crate) fn others_marks(&mut self, user: String, marks: ReadState) {
+    pub(crate) fn others_marks(&mut self, user: String, marks: &ReadState) {
         if self.reading.others.len() >= USERS_MAX && !self.reading.others.contains_key(&user) {
             self.reading.others.pop_first();
         }
         let known = self.reading.others.entry(user).or_default();
-        self.changed.read |= known.merge(&marks);
+        self.changed.read |= known.merge(marks);
     }
 
     /// The relay has another history: no seq means anything, and it is told again what was read.

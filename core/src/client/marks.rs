@@ -85,7 +85,7 @@ impl Client {
         if user == self.options.user {
             slot.replica.own_marks(marks);
         } else {
-            slot.replica.others_marks(user, marks);
+            slot.replica.others_marks(user, &marks);
         }
     }
 

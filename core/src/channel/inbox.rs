@@ -92,15 +92,14 @@ impl Channel {
         let upto_seq = self.head.as_ref().map_or(u64::MAX, |head| head.seq);
         for mut run in runs {
             let own: Vec<_> = self.outbox.relayed_in(run.first..=run.last, since_seq).collect();
-            let is_own = |id: MessageId| own.iter().any(|(of, _)| *of == id);
             let sure = own.iter().filter(|(_, is_sure)| *is_sure).count() as u64;
             let all = own.len() as u64;
             // What was pushed may be among them or not. One too many is put right when its window
             // is loaded; none would be a message missed.
-            let is_all_own = is_own(run.first) && is_own(run.last) && all >= run.count;
+            let is_own = run.count == 1 && all == 1 && run.first == run.last;
             run.count = match run.count.saturating_sub(sure) {
                 0 => 0,
-                _ if is_all_own => 0,
+                _ if is_own => 0,
                 others => others.saturating_sub(all - sure).max(1),
             };
             if run.count == 0 {

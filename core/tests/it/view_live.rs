@@ -57,11 +57,9 @@ impl Consumer {
             // A placeholder's own number is not told again.
             assert!(id.is_none() || *row == channel.row(index, id), "row {index} is {row:?}");
         }
-        let late = match &update {
-            Some(ViewUpdate::Reset { late, .. } | ViewUpdate::Delta(ViewDelta { late, .. })) => {
-                late
-            }
-            None => return update,
+        let Some(ViewUpdate::Reset { late, .. } | ViewUpdate::Delta(ViewDelta { late, .. })) = &update
+        else {
+            return update;
         };
         assert_eq!(late.total, channel.unseen().total());
         assert_eq!(late.total, late.above + late.in_view + late.below);

@@ -243,8 +243,8 @@ impl Model {
         let (view, now) = (self.world.peers[0].view, self.world.now(0));
         let client = &mut self.world.peers[0].client;
         let held = client.view(view).expect("a view");
-        let place = (from * held.items.len() as f64).floor();
-        let first = usize::try_from(place as i64).expect("positive").min(held.items.len());
+        let rows_before = held.items.len() as f64 * from;
+        let first = (0..held.items.len()).take_while(|row| (*row as f64) < rows_before).count();
         let shown = held.items.iter().skip(first).take(usize::try_from(rows).expect("small"));
         let shown: Vec<_> = shown.collect();
         if shown.is_empty() {

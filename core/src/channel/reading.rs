@@ -118,7 +118,8 @@ impl Channel {
             for run in &marks.unseen_late {
                 let (first, last, count) = (run.first, run.last, u64::from(run.count));
                 let run = UnseenRun { first, last, count };
-                self.unseen.add_block(Block { run, since_seq: 0, listed: BTreeSet::new() });
+                let (since_seq, upto_seq, listed) = (0, marks.seq, BTreeSet::new());
+                self.unseen.add_block(Block { run, since_seq, upto_seq, listed });
             }
         } else {
             self.reading.seen_to = self.reading.seen_to.max(marks.read);

@@ -5,7 +5,7 @@
 
 mod unseen;
 
-pub(crate) use unseen::Block;
+pub(crate) use unseen::{Block, BlockKey};
 pub use unseen::{Unseen, UnseenRun};
 
 use crate::message::MessageId;

@@ -5,7 +5,7 @@
 //! hole is loaded.
 
 use super::{Channel, window_of};
-use crate::late::{Block, UnseenRun};
+use crate::late::{Block, BlockKey, UnseenRun};
 use crate::message::MessageId;
 use crate::window::Window;
 use std::collections::BTreeSet;
@@ -130,14 +130,15 @@ impl Channel {
         let Some(loaded) = self.windows.get(&window) else { return };
         let mut ids = loaded.ids();
         let Some(first) = ids.next() else { return };
-        let span = first..=ids.last().unwrap_or(first);
+        let mut span = first..=ids.last().unwrap_or(first);
         let is_whole =
             self.directory.get(window).is_some_and(|entry| loaded.has_messages_of(entry));
         let blocks = self.unseen.blocks_in(&span).into_iter();
-        let blocks: Vec<_> =
-            blocks.filter(|block| !block.listed.contains(&window)).cloned().collect();
-        for block in blocks.into_iter().filter(|_| is_whole) {
-            self.list_block(window, block);
+        let blocks = blocks.filter(|(_, block)| is_whole && !block.listed.contains(&window));
+        for (at, block) in blocks.map(|(at, block)| (at, block.clone())).collect::<Vec<_>>() {
+            // What a block hid of what stands between its messages is to be looked at as well.
+            span = block.run.first.min(*span.start())..=block.run.last.max(*span.end());
+            self.list_block(window, at, block);
         }
         let known = self.unseen.known_in(&span);
         if let Some(first) = known.first() {
@@ -150,7 +151,7 @@ impl Channel {
     }
 
     /// Lists what a window has of a block; what is left lies in windows that are not loaded.
-    fn list_block(&mut self, window: Window, mut block: Block) {
+    fn list_block(&mut self, window: Window, at: BlockKey, mut block: Block) {
         let Some(loaded) = self.windows.get(&window) else { return };
         let UnseenRun { first, last, count } = block.run;
         let late = loaded.late_in(first..=last, block.since_seq);
@@ -178,6 +179,6 @@ impl Channel {
             count: count.saturating_sub(news.len() as u64),
         });
         let rest = rest.map(|run| Block { run, ..block });
-        self.unseen.list(first, &news, rest);
+        self.unseen.list(at, &news, rest);
     }
 }

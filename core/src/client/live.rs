@@ -232,10 +232,10 @@ impl LiveView {
 
     /// The rows are certain: the view holds on to them, and to the message it stands at.
     fn settle(&mut self) {
+        let is_new = !self.window.is_settled();
         self.window.settle();
-        if matches!(self.query.at, At::Index(_) | At::Fraction(_) | At::Time(_))
-            && let Some(id) = self.window.anchor()
-        {
+        let is_end = matches!(self.query.at, At::Latest | At::Oldest);
+        if let Some(id) = self.window.anchor().filter(|_| is_new && !is_end) {
             self.query.at = At::Id(id);
         }
     }

@@ -43,6 +43,9 @@ pub(crate) struct Block {
     pub(crate) listed: BTreeSet<Window>,
 }
 
+/// A block's first message, and a number that tells it from others that begin there.
+pub(crate) type BlockKey = (u128, u32);
+
 #[derive(Clone, Copy, Debug)]
 struct Run {
     run: UnseenRun,
@@ -59,7 +62,7 @@ pub struct Unseen {
     /// By their first message. Their spans do not overlap; each known message and each block is in one.
     runs: BTreeMap<MessageId, Run>,
     /// By their first message.
-    blocks: BTreeMap<u128, Block>,
+    blocks: BTreeMap<BlockKey, Block>,
     in_blocks: u64,
     runs_max: usize,
     known_max: u64,
@@ -169,29 +172,33 @@ impl Unseen {
     }
 
     fn put_block(&mut self, block: Block) {
+        let first = block.run.first.as_u128();
+        let before = self.blocks.range((first, 0)..=(first, u32::MAX)).next_back();
+        let number = before.map_or(0, |((_, number), _)| number.saturating_add(1));
         self.in_blocks += block.run.count;
-        let before = self.blocks.insert(block.run.first.as_u128(), block);
+        let before = self.blocks.insert((first, number), block);
         self.in_blocks -= before.map_or(0, |before| before.run.count);
     }
 
-    fn take_block(&mut self, at: u128) -> Option<Block> {
+    fn take_block(&mut self, at: BlockKey) -> Option<Block> {
         let block = self.blocks.remove(&at)?;
         self.in_blocks -= block.run.count;
         Some(block)
     }
 
-    /// The blocks that reach into a span of ids, by their first message.
-    pub(crate) fn blocks_in(&self, span: &RangeInclusive<MessageId>) -> Vec<&Block> {
-        let reaching = self.blocks.range(..=span.end().as_u128()).map(|(_, block)| block);
-        reaching.filter(|block| block.run.last >= *span.start()).collect()
+    /// The blocks that reach into a span of ids, oldest first.
+    pub(crate) fn blocks_in(&self, span: &RangeInclusive<MessageId>) -> Vec<(BlockKey, &Block)> {
+        let reaching = self.blocks.range(..=(span.end().as_u128(), u32::MAX));
+        let reaching = reaching.filter(|(_, block)| block.run.last >= *span.start());
+        reaching.map(|(at, block)| (*at, block)).collect()
     }
 
     /// Some messages of a block, with their seqs, become known; `rest` is what is left of it.
     ///
     /// # Complexity
     /// O(log n) for each message, and O(blocks of its run).
-    pub(crate) fn list(&mut self, at: MessageId, ids: &[(MessageId, u64)], rest: Option<Block>) {
-        let Some(block) = self.take_block(at.as_u128()) else { return };
+    pub(crate) fn list(&mut self, at: BlockKey, ids: &[(MessageId, u64)], rest: Option<Block>) {
+        let Some(block) = self.take_block(at) else { return };
         let inside = |id: MessageId| block.run.first <= id && id <= block.run.last;
         for (id, _) in ids.iter().filter(|(id, _)| inside(*id)) {
             self.known.insert(id.as_u128(), ());
@@ -200,12 +207,10 @@ impl Unseen {
             let UnseenRun { first, last, count } = rest.run;
             count > 0 && first <= last && inside(first) && inside(last)
         };
-        // Two blocks never begin with one message.
-        let is_free = |rest: &Block| !self.blocks.contains_key(&rest.run.first.as_u128());
-        if let Some(rest) = rest.filter(|rest| fits(rest) && is_free(rest)) {
+        if let Some(rest) = rest.filter(|rest| fits(rest)) {
             self.put_block(rest);
         }
-        if let Some(run) = self.run_of(at).and_then(|first| self.runs.remove(&first)) {
+        if let Some(run) = self.run_of(block.run.first).and_then(|first| self.runs.remove(&first)) {
             let last_seq = ids.iter().map(|(_, seq)| *seq).fold(run.last_seq, u64::max);
             let span = (run.run.first.as_u128(), run.run.last.as_u128() + 1);
             self.put_run(span, Run { last_seq, ..run });
@@ -264,7 +269,7 @@ impl Unseen {
             return;
         }
         let Some(first) = self.run_of(at).filter(|first| *first < at) else { return };
-        let blocks = self.blocks.range(first.as_u128()..at.as_u128());
+        let blocks = self.blocks.range((first.as_u128(), 0)..(at.as_u128(), 0));
         if blocks.map(|(_, block)| block.run.last).max().is_some_and(|last| last >= at) {
             return;
         }
@@ -300,7 +305,7 @@ impl Unseen {
     }
 
     fn take(&mut self, first: MessageId, last: MessageId) -> bool {
-        let blocks = self.blocks.range(first.as_u128()..=last.as_u128());
+        let blocks = self.blocks.range((first.as_u128(), 0)..=(last.as_u128(), u32::MAX));
         let blocks = blocks.filter(|(_, block)| block.run.last <= last);
         let blocks: Vec<_> = blocks.map(|(id, _)| *id).collect();
         let mut known = self.known_in(&(first..=last));
@@ -321,7 +326,8 @@ impl Unseen {
             let (from, to) = (run.run.first.as_u128(), run.run.last.as_u128() + 1);
             let (first, after) = (first.as_u128(), last.as_u128() + 1);
             // Where a block reaches over what was seen it is not known what stands on which side.
-            let over = self.blocks.range(from..after.min(to)).map(|(_, block)| block.run.last);
+            let over =
+                self.blocks.range((from, 0)..(after.min(to), 0)).map(|(_, block)| block.run.last);
             if over.max().is_some_and(|end| end.as_u128() >= first) {
                 self.put_run((from, to), run);
             } else {
@@ -340,7 +346,7 @@ impl Unseen {
         let (low, high) = (self.known.rank(from), self.known.rank(to));
         let known = (low < high).then(|| self.known_at(low).zip(self.known_at(high - 1))).flatten();
         let (mut count, mut ends) = (high - low, known);
-        for block in self.blocks.range(from..to).map(|(_, block)| block.run) {
+        for block in self.blocks.range((from, 0)..(to, 0)).map(|(_, block)| block.run) {
             count += block.count;
             let both = |(a, b): (MessageId, MessageId)| (a.min(block.first), b.max(block.last));
             ends = Some(ends.map_or((block.first, block.last), both));

@@ -278,7 +278,9 @@ impl Model {
             }
             Some(ViewUpdate::Reset { reason, .. }) => {
                 let is_first = matches!(reason, Reason::Goto | Reason::Init);
-                if let Some(anchor) = self.anchor.filter(|_| !is_first) {
+                let channel = self.world.peers[0].client.channel(CHANNEL).expect("it is open");
+                self.anchor = self.anchor.filter(|id| !is_first && channel.get(*id).is_some());
+                if let Some(anchor) = self.anchor {
                     assert!(shows(anchor), "the anchor left the view: {reason:?}");
                 }
             }

@@ -57,7 +57,8 @@ impl Consumer {
             // A placeholder's own number is not told again.
             assert!(id.is_none() || *row == channel.row(index, id), "row {index} is {row:?}");
         }
-        let Some(ViewUpdate::Reset { late, .. } | ViewUpdate::Delta(ViewDelta { late, .. })) = &update
+        let Some(ViewUpdate::Reset { late, .. } | ViewUpdate::Delta(ViewDelta { late, .. })) =
+            &update
         else {
             return update;
         };

@@ -292,7 +292,7 @@ impl Simulation {
 fn whatever_happens_everyone_agrees_in_the_end_and_is_told_of_every_late_message_once() {
     let seeds = match setting("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..setting("RUNS").unwrap_or(200),
+        None => 0..setting("RUNS").unwrap_or(300),
     };
     for seed in seeds {
         let told = std::panic::catch_unwind(|| {

@@ -4,6 +4,7 @@
 //! clock, only on conditions with a deadline.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unwrap_used)]
 
+pub mod engine;
 pub mod http;
 pub mod json;
 pub mod relay;

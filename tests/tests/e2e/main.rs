@@ -16,4 +16,5 @@ mod crash;
 mod delivery;
 mod million;
 mod restart;
+mod scrolling;
 mod sync;

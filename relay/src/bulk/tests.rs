@@ -220,7 +220,10 @@ fn a_moment_with_more_messages_than_any_window_holds_is_taken() {
 fn large_messages_fit_their_changes() {
     let store = Store::in_memory().unwrap();
     let text = "x".repeat(65_000);
-    let content = |_| Content { data: Some(serde_json::Value::from(text.clone()).into()), ..Content::text("ada", &text) };
+    let content = |_| Content {
+        data: Some(serde_json::Value::from(text.clone()).into()),
+        ..Content::text("ada", &text)
+    };
     let id = |i| MessageId::from_parts(T0 + i, 1);
     let all: Messages = (0..40).map(|i| (id(i), content(i))).collect();
     assert_eq!(import(&store, &all).added, 40);

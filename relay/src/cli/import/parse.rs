@@ -2,7 +2,9 @@
 
 use super::sort::Order;
 use backscroll_core::limits::FUTURE_MS_MAX;
-use backscroll_core::message::{self, Attachment, BodyError, Content, ContentError, Data, MessageId};
+use backscroll_core::message::{
+    self, Attachment, BodyError, Content, ContentError, Data, MessageId,
+};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;

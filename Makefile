@@ -66,7 +66,7 @@ test: setup ## everything that CI checks
 
 test-long: setup ## property tests with 20 times the cases, tests on a million messages
 	@$(part) build cargo build --release --locked --workspace --all-targets
-	@$(part) "long tests" env PROPTEST_CASES=5120 BACKSCROLL_LONG=1 BACKSCROLL_BIN=$(BIN) \
+	@$(part) "long tests" env PROPTEST_CASES=5120 RUNS=3000 BACKSCROLL_LONG=1 BACKSCROLL_BIN=$(BIN) \
 	  cargo test --release --locked --workspace
 
 bench: setup-relay ## the benchmarks

@@ -14,26 +14,32 @@
 //! and it is fetched again from where it stands. While a fetch is out the window's changes are kept,
 //! and those above the answer's seq applied to it.
 
+mod annotate;
 mod answer;
 mod fetches;
 mod inbox;
 mod kept;
 mod loaded;
+mod notes;
 mod outbox;
 mod place;
+mod reading;
 mod receive;
 mod restore;
 mod rows;
 mod unseen;
 
-pub(crate) use kept::Repush;
+pub use crate::late::{Unseen, UnseenRun};
+pub(crate) use kept::{Repush, Secured};
 pub use loaded::Problem;
+pub use notes::Refusal;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
+pub use reading::Receipts;
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
-pub(crate) use restore::Restored;
+pub(crate) use restore::{OwnRecords, Restored};
+use rows::window_of;
 pub use rows::{Item, MessageRow, View};
-pub use unseen::{Unseen, UnseenRun};
 
 use crate::directory::Directory;
 use crate::message::{IdMaker, MessageId};
@@ -42,8 +48,13 @@ use crate::window::Window;
 use crate::wire::Cursor;
 use kept::Kept;
 use loaded::{Arrived, Loaded};
+use notes::Notes;
 use outbox::{Outbox, Stage};
-use std::collections::{BTreeMap, BTreeSet};
+use reading::Reading;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How many of the windows loaded last may stay beyond the budget: more than one place needs.
+const RECENT_MAX: usize = 32;
 
 /// Which loaded window a row's message is in; None for one of this client that is in none.
 type Holder = Option<Window>;
@@ -78,6 +89,8 @@ impl Changed {
 /// A replica of one channel.
 #[derive(Debug, Default)]
 pub struct Channel {
+    /// Whose replica it is: what this user wrote, on whichever device, is no news.
+    user: String,
     directory: Directory,
     /// Where this replica stands in the relay's order; None until the directory came.
     head: Option<Cursor>,
@@ -92,12 +105,9 @@ pub struct Channel {
     full: BTreeSet<Window>,
     timeline: Timeline<Holder>,
     outbox: Outbox,
+    notes: Notes,
     unseen: Unseen,
-    /// The seq, window and id of the last late message that came live.
-    last_late: Option<(u64, Window, MessageId)>,
-    /// The newest id that was in view on this device; what was there when the channel was first
-    /// opened counts as seen.
-    seen_to: Option<MessageId>,
+    reading: Reading,
     ids: IdMaker,
     /// When the connection was lost, by the relay's clock; None while it is there.
     complete_until_ms: Option<u64>,
@@ -105,6 +115,10 @@ pub struct Channel {
     kept: Kept,
     problems: Vec<Problem>,
     changed: Changed,
+    /// Whether messages came into windows that are not loaded, which views may need now.
+    holes_grown: bool,
+    /// The windows loaded last, with the number of queries made before.
+    recent: VecDeque<(Window, u64)>,
     /// Counts view queries, for the order of eviction.
     clock: u64,
 }
@@ -114,6 +128,12 @@ impl Channel {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A user's replica that knows nothing yet.
+    #[must_use]
+    pub fn of_user(user: &str) -> Self {
+        Self { user: user.to_owned(), ..Self::default() }
     }
 
     /// Where this replica stands; an `open` with it resumes.
@@ -134,16 +154,16 @@ impl Channel {
         self.timeline.total()
     }
 
-    /// Messages of this client that the relay does not have yet.
+    /// Messages and annotations of this client that the relay does not have yet.
     #[must_use]
-    pub const fn pending_len(&self) -> usize {
-        self.outbox.pending()
+    pub fn pending_len(&self) -> usize {
+        self.outbox.pending() + self.notes.pending()
     }
 
     /// Whether nothing waits for the relay, nor for a change to be passed over that it has already.
     #[must_use]
     pub(crate) fn is_sent(&self) -> bool {
-        self.outbox.pending() == 0 && self.outbox.is_all_acked()
+        self.pending_len() == 0 && self.outbox.is_all_acked()
     }
 
     /// The state of a message of this client, None for any other.
@@ -161,9 +181,26 @@ impl Channel {
     /// Marks a range as seen: late messages in it, and everything up to its end as read.
     pub fn mark_seen(&mut self, first: MessageId, last: MessageId) {
         self.see(last);
+        self.late_seen(first, last);
+    }
+
+    /// Marks rows as seen that were in view, by ascending id: late messages among them, and
+    /// everything up to the last as read. What stands between them and is not loaded was not seen.
+    pub(crate) fn see_rows(&mut self, ids: &[MessageId]) {
+        let Some((first, last)) = ids.first().zip(ids.last()) else { return };
+        self.see(*last);
+        for id in self.unseen.known_in(&(*first..=*last)) {
+            if ids.binary_search(&id).is_ok() {
+                self.late_seen(id, id);
+            }
+        }
+    }
+
+    /// Takes the late messages of a range out of the inbox.
+    pub fn late_seen(&mut self, first: MessageId, last: MessageId) {
         if self.unseen.mark_seen(first, last) {
             self.changed.late = true;
-            self.kept.saw();
+            self.saw_more();
         }
     }
 
@@ -171,26 +208,18 @@ impl Channel {
     pub fn mark_all_seen(&mut self) {
         if self.unseen.clear() {
             self.changed.late = true;
-            self.kept.saw();
+            self.saw_more();
         }
     }
 
-    fn see(&mut self, last: MessageId) {
-        if self.seen_to.is_none_or(|seen| seen < last) {
-            self.seen_to = Some(last);
-            self.changed.read = true;
-            self.kept.saw();
-        }
-    }
-
-    /// Messages newer than what was in view on this device since the channel was opened, and late
-    /// ones before that were not in view.
+    /// Messages newer than what was in view, on this device since the channel was first opened or on
+    /// any other of the user, and late ones before that were not in view.
     ///
     /// # Complexity
     /// O(late runs), and one rank.
     #[must_use]
     pub fn unread(&self) -> u64 {
-        let Some(seen) = self.seen_to else { return 0 };
+        let Some(seen) = self.reading.seen_to else { return 0 };
         let newer = self.timeline.total() - self.timeline.rank(seen.as_u128() + 1);
         newer + self.unseen.count_to(seen)
     }
@@ -198,7 +227,7 @@ impl Channel {
     /// The first message after those that were in view, if there is one and it is loaded.
     #[must_use]
     pub fn first_unread(&self) -> Option<MessageId> {
-        let row = self.timeline.rank(self.seen_to?.as_u128() + 1);
+        let row = self.timeline.rank(self.reading.seen_to?.as_u128() + 1);
         match self.timeline.select(row)? {
             Row::Message { id, .. } => MessageId::from_u128(id).ok(),
             Row::Hole => None,
@@ -214,6 +243,11 @@ impl Channel {
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.changed.any() || !self.waiting.is_empty()
+    }
+
+    /// Whether messages came since into windows that are not loaded.
+    pub(crate) fn take_holes_grown(&mut self) -> bool {
+        std::mem::take(&mut self.holes_grown)
     }
 
     /// What went wrong since this was last called.
@@ -239,17 +273,24 @@ impl Channel {
     }
 
     /// Drops loaded windows back to holes, least recently viewed first, until they fit `bytes_max`.
-    /// Those that a query touched after the first `keep_since` queries stay.
+    /// Those that a query touched after the first `keep_since` queries stay, and the last few that were
+    /// loaded after the first `loaded_since`: where a hole lies is estimated, so that a view may need a
+    /// window only as long as it is not loaded, and would ask for it again and again.
     ///
     /// # Complexity
     /// O(loaded windows) and the messages dropped.
-    pub fn evict(&mut self, bytes_max: u64, keep_since: u64) {
+    pub fn evict(&mut self, bytes_max: u64, keep_since: u64, loaded_since: u64) {
         let mut bytes = self.memory_bytes();
         if bytes <= bytes_max {
             return;
         }
+        let recent = self.recent.iter().filter(|(_, clock)| *clock >= loaded_since);
+        let recent: BTreeSet<_> = recent.map(|(window, _)| *window).collect();
         let idle = |(window, loaded): (&Window, &Loaded)| {
-            let busy = loaded.has_waiting() || self.fetching.contains_key(window);
+            let busy = recent.contains(window)
+                || loaded.has_waiting()
+                || self.fetching.contains_key(window)
+                || self.notes.is_flying(*window);
             (!busy && loaded.used < keep_since).then_some((loaded.used, *window))
         };
         let mut idle: Vec<_> = self.windows.iter().filter_map(idle).collect();
@@ -338,6 +379,7 @@ impl Channel {
     pub fn check_invariants(&self) -> Result<(), String> {
         self.timeline.check_invariants()?;
         self.outbox.check_invariants()?;
+        self.notes.check_invariants()?;
         self.check_kept()?;
         self.unseen.check_invariants()?;
         for (window, loaded) in &self.windows {

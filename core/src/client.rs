@@ -22,10 +22,13 @@
 //!
 //! Time comes as [`Now`], randomness as one seed: a run repeats with its inputs.
 
+mod annotate;
 mod clock;
 mod connection;
 mod fetches;
 mod frames;
+mod live;
+mod marks;
 mod pushes;
 mod reads;
 mod storage;
@@ -33,10 +36,11 @@ mod views;
 
 pub use clock::Now;
 pub use connection::ConnectionState;
+pub use live::{ViewDelta, ViewUpdate};
 pub use storage::StoredChannel;
 pub use views::{Edge, Follow, ViewId};
 
-use crate::channel::{Channel, Problem, Repush, WritingTime};
+use crate::channel::{Channel, Problem, Refusal, Repush, WritingTime};
 use crate::entropy::Entropy;
 use crate::limits::ROWS_MAX;
 use crate::message::{BodyError, Content, ContentError, MessageId, check_channel, check_user};
@@ -63,14 +67,17 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Whether the host has a store. Without one nothing is emitted for it, and nothing waits.
     pub storage: bool,
+    /// Whether the relay is told how far this device has received, for receipts of others.
+    pub delivered: bool,
 }
 
 impl Options {
-    /// The usual set-up: the newest 50 messages, 64 MB of loaded windows, no store.
+    /// The usual set-up: the newest 50 messages, 64 MB of loaded windows, no store, no delivered marks.
     #[must_use]
     pub fn new(user: &str) -> Self {
         let (newest, segment_bytes_max, storage) = (50, 64 << 20, false);
-        Self { user: user.to_owned(), newest, segment_bytes_max, storage }
+        let user = user.to_owned();
+        Self { user, newest, segment_bytes_max, storage, delivered: false }
     }
 }
 
@@ -102,6 +109,24 @@ pub enum Event {
         code: String,
         /// Its words.
         text: String,
+    },
+    /// What another user tells those who have the channel open: presence, typing.
+    Ephemeral {
+        /// The channel.
+        channel: String,
+        /// Who.
+        user: String,
+        /// The application's bytes.
+        payload: Vec<u8>,
+    },
+    /// The relay refused what was said of a message: it is shown as it was before.
+    Refused {
+        /// The channel.
+        channel: String,
+        /// The message that was to be edited, deleted or reacted to.
+        id: MessageId,
+        /// The relay's stable code, or `not_found`.
+        code: String,
     },
     /// Something the relay passed on could not be used; it was left out.
     Problem {
@@ -140,6 +165,15 @@ pub enum CommandError {
     /// A message is out of its bounds.
     #[error(transparent)]
     Message(#[from] BodyError),
+    /// More bytes than a relay passes on.
+    #[error("more than {bytes_max} bytes")]
+    TooLarge {
+        /// The most there may be.
+        bytes_max: usize,
+    },
+    /// The channel has no such message.
+    #[error("channel {0:?} has no message {1}")]
+    NoMessage(String, MessageId),
     /// A query is out of its bounds.
     #[error(transparent)]
     Query(#[from] crate::viewport::QueryError),
@@ -160,6 +194,8 @@ struct Slot {
     loading: Option<Loading>,
     /// When what changed is to be written to the store, in steady ms.
     write_at_ms: Option<u64>,
+    /// When the relay is to be told what was read, in steady ms.
+    mark_at_ms: Option<u64>,
     /// Whether the host opened it; others are open until their messages are sent.
     is_wanted: bool,
 }
@@ -277,7 +313,7 @@ impl Client {
         self.connection.state(synced)
     }
 
-    /// Messages of this client that the relay does not have yet.
+    /// Messages and annotations of this client that the relay does not have yet.
     #[must_use]
     pub fn pending_len(&self) -> usize {
         self.slots.values().map(|slot| slot.replica.pending_len()).sum()
@@ -309,7 +345,8 @@ impl Client {
         if self.slots.contains_key(name) {
             return false;
         }
-        self.slots.insert(name.to_owned(), Slot::default());
+        let replica = Channel::of_user(&self.options.user);
+        self.slots.insert(name.to_owned(), Slot { replica, ..Slot::default() });
         if self.storage.is_on {
             self.ask_channel(name);
         } else {
@@ -333,6 +370,7 @@ impl Client {
     }
 
     fn remove_slot(&mut self, name: &str, now: Now) {
+        self.send_mark(name);
         self.keep_loose(name, now);
         let open = self.slots.remove(name).is_some_and(|slot| slot.stage != SlotStage::Closed);
         if open && self.connection.is_ready() {
@@ -378,6 +416,7 @@ impl Client {
         let no_channel = || CommandError::NoChannel(channel.to_owned());
         let slot = self.slots.get_mut(channel).ok_or_else(no_channel)?;
         let id = slot.replica.send(content, sent_at_ms, time, &mut self.entropy)?;
+        self.note_written(channel);
         self.settle(now);
         Ok(id)
     }
@@ -432,7 +471,9 @@ impl Client {
         let dues = self.slots.values().filter_map(due);
         let expected = self.slots.values().filter_map(|slot| slot.expecting_until_ms);
         let connection = self.connection.timeout(self.is_awaiting());
-        dues.chain(expected).chain(connection).chain(self.next_write_ms()).min()
+        let marks = self.slots.values().filter_map(|slot| slot.mark_at_ms);
+        let due = dues.chain(marks).chain(expected).chain(connection);
+        due.chain(self.next_write_ms()).chain(self.next_rest_ms()).min()
     }
 
     /// Time passed: applies what waits, sends what became due, reconnects.
@@ -445,6 +486,7 @@ impl Client {
                 slot.replica.fetches_failed();
             }
         }
+        self.send_marks(now, false);
         if self.connection.is_overdue(now.steady_ms, self.is_awaiting()) {
             self.disconnect("timeout", now);
         }
@@ -467,19 +509,31 @@ impl Client {
     /// After anything happened: sends what can be sent, asks for what is wanted, tells the host.
     fn settle(&mut self, now: Now) {
         self.push_all(now);
+        for slot in self.slots.values_mut() {
+            slot.hungry |= slot.replica.take_holes_grown();
+        }
         self.look_up_all();
         self.fetch_all(now);
         self.evict();
         self.close_unwanted(now);
+        self.plan_marks(now);
         self.plan_writes(now);
+        let mut all_changed = Vec::new();
         for (name, slot) in &mut self.slots {
             for problem in slot.replica.take_problems() {
                 self.events.push_back(Event::Problem { channel: name.clone(), problem });
             }
+            for Refusal { id, code } in slot.replica.take_refusals() {
+                self.events.push_back(Event::Refused { channel: name.clone(), id, code });
+            }
             let changed = slot.replica.take_changed();
             if changed.any() {
-                self.events.push_back(Event::Changed { channel: name.clone(), changed });
+                all_changed.push((name.clone(), changed));
             }
+        }
+        for (channel, changed) in all_changed {
+            self.note_changed(&channel, changed);
+            self.events.push_back(Event::Changed { channel, changed });
         }
         let tell = (self.state(), self.pending_len());
         if tell != self.told {

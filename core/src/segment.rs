@@ -310,9 +310,24 @@ impl SegmentDoc {
     /// The actor belongs to this document in memory alone (design 4.2).
     ///
     /// # Errors
-    /// This is a segment; or there are no entries, too many, a key twice or outside the window, a
-    /// value out of its bounds or of another kind than its key's. The document is then as it was.
+    /// As [`SegmentDoc::author`]. The document is then as it was.
     pub fn annotate(
+        &mut self,
+        actor: ActorId16,
+        entries: &[(AnnotationKey, AnnotationValue)],
+    ) -> Result<Authored, SegmentError> {
+        let authored = self.author(actor, entries)?;
+        self.apply(&[&authored.chunk])?;
+        Ok(authored)
+    }
+
+    /// Writes annotations as one change over what the document has; the document stays as it is
+    /// until that is applied.
+    ///
+    /// # Errors
+    /// This is a segment; or there are no entries, too many, a key twice or outside the window, a
+    /// value out of its bounds or of another kind than its key's.
+    pub fn author(
         &mut self,
         actor: ActorId16,
         entries: &[(AnnotationKey, AnnotationValue)],
@@ -339,7 +354,6 @@ impl SegmentDoc {
         let seq = last.map_or(0, |last| last.seq) + 1;
         let (authored, _) = encode_annotations(self.window, (actor, seq), max_op, deps, &puts)
             .map_err(SegmentError::Author)?;
-        self.apply(&[&authored.chunk])?;
         Ok(authored)
     }
 

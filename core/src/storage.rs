@@ -12,11 +12,13 @@
 //! |---|---|---|
 //! | 1 | channel | [`SummaryRecord`]: a line of the list of channels |
 //! | 2 | channel, id | [`OwnRecord`]: a message that the relay does not have yet, or refused |
+//! | 2 | channel, id, annotation | [`NoteRecord`]: an annotation that the relay does not have yet |
 //! | 3 | channel | [`ChannelRecord`]: where the replica stands, and its directory |
 //! | 4 | channel | [`SeenRecord`]: what was in view |
 //! | 5 | channel, window | [`SegmentRecord`]: a window's saved documents |
 //! | 5 | channel, window, seq, document | [`AppendedRecord`]: a change after them |
 //! | 6 | channel, id | [`OwnRecord`]: a message that the relay has, for one that loses its history |
+//! | 6 | channel, id, annotation | [`NoteRecord`]: an annotation that the relay has, likewise |
 //!
 //! **What a crash leaves.** Batches are atomic and in order, so what is there is a state the replica
 //! was in. A message moves from family 2 to 6 in the batch whose channel record counts it. Segments
@@ -32,12 +34,14 @@
 mod envelope;
 mod facts;
 mod keys;
+mod note;
 mod records;
 mod seen;
 
 pub use envelope::RecordError;
 pub use facts::Fact;
 pub use keys::{Key, KeyRange};
+pub use note::NoteRecord;
 pub use records::{
     AppendedRecord, ChannelRecord, OwnRecord, OwnStage, SegmentRecord, SummaryRecord, WrittenChange,
 };

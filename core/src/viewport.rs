@@ -1,12 +1,15 @@
-//! Viewport queries: which rows of the timeline a reader asks for (design 5.2).
+//! Viewports: which rows of the timeline a reader asks for, and what becomes of them (design 5.2).
 //!
 //! A query names an anchor and how many rows it wants on both sides of it; [`resolve`] makes row
 //! indices of it by the counts of whoever holds the timeline: the relay's index or a replica. The
-//! JSON form of an anchor is that of design 8.2, the text form that of 8.3.
+//! JSON form of an anchor is that of design 8.2, the text form that of 8.3. A [`LiveWindow`] stays where
+//! its reader is and tells what changed in it.
 
 mod at;
+mod live;
 
 pub use at::{At, AtError};
+pub use live::{Batch, Delta, LiveRow, LiveWindow, Reason, Snapshot, Source, Update};
 
 use crate::limits::ROWS_MAX;
 use crate::message::{MessageId, TIME_MS_MAX};

@@ -12,8 +12,9 @@ use crate::ranks::{RankCache, Ranks};
 use crate::reader::{ReadError, Reader, View};
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
-use crate::store::rows::{HeadRow, ReadRow, Row};
+use crate::store::rows::{HeadRow, Row};
 use crate::store::{Store, StoreError};
+use backscroll_core::read_state::ReadState;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -162,7 +163,7 @@ impl Channel<'_> {
         let range = keys::channel(self.number);
         let mut wrong = 0_u64;
         self.rows.scan(Family::Reads, bounds(&range), Direction::Forward, &mut |_, row| {
-            let is_good = ReadRow::decode(row)
+            let is_good = ReadState::decode(row)
                 .is_ok_and(|row| row.seq <= head.seq && row.delivered <= head.seq);
             wrong += u64::from(!is_good);
             ControlFlow::Continue(())

@@ -122,6 +122,13 @@ pub const IDEMPOTENCY_MS: u64 = 24 * 3_600_000;
 /// Longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// Most users whose marks are told to a client that opens a channel: of more, receipts come as they
+/// read on.
+pub const MARKS_OPEN_MAX: usize = 64;
+
+/// Most users among whom those are looked for.
+pub const MARKS_SCAN_MAX: usize = 1_024;
+
 /// Most late runs not yet seen in one read state.
 pub const UNSEEN_RUNS_MAX: usize = 256;
 

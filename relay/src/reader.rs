@@ -11,12 +11,14 @@ pub use segment::{HaveSeqs, SegmentAnswer};
 pub use sync::LateSince;
 
 use crate::index::MessageRow;
+use crate::limits::{MARKS_OPEN_MAX, MARKS_SCAN_MAX};
 use crate::ranks::RankCache;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
-use crate::store::rows::{HeadRow, IndexRow, LogRow, ReadRow, Row};
+use crate::store::rows::{HeadRow, IndexRow, LogRow, Row};
 use crate::store::{Store, StoreError};
 use backscroll_core::message::{Content, MessageId};
+use backscroll_core::read_state::ReadState;
 use backscroll_core::viewport::QueryError;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -238,9 +240,32 @@ impl View<'_> {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn read_state(&self, channel: &str, user: &str) -> Result<Option<ReadRow>, ReadError> {
+    pub fn read_state(&self, channel: &str, user: &str) -> Result<Option<ReadState>, ReadError> {
         let Some((number, _)) = self.find(channel)? else { return Ok(None) };
         Ok(self.row(Family::Reads, &keys::read_state(number, user))?)
+    }
+
+    /// The marks of users other than `user`, at most [`MARKS_OPEN_MAX`], those who looked last first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn other_read_states(
+        &self,
+        channel: &str,
+        user: &str,
+    ) -> Result<Vec<(String, ReadState)>, ReadError> {
+        let Some((number, _)) = self.find(channel)? else { return Ok(Vec::new()) };
+        let (mut states, mut seen) = (Vec::new(), 0);
+        let range = keys::channel(number);
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, state: ReadState| {
+            seen += 1;
+            let of = key.get(size_of::<ChannelId>()..).and_then(|name| str::from_utf8(name).ok());
+            states.extend(of.filter(|of| *of != user).map(|of| (of.to_owned(), state)));
+            if seen < MARKS_SCAN_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        states.sort_by_key(|(_, state)| std::cmp::Reverse(state.seq));
+        states.truncate(MARKS_OPEN_MAX);
+        Ok(states)
     }
 }
 

@@ -152,6 +152,49 @@ test('two tabs share what is kept: one shows what the other wrote offline, and s
   await close(second);
 });
 
+/** Runs in a page before its scripts: counts instances of the engine, and lets one trap when asked to. */
+function watchEngines() {
+  window.engines = 0;
+  const { instantiate, instantiateStreaming } = WebAssembly;
+  const watched = ({ exports }) => {
+    window.engines += 1;
+    const takeBytes = (...args) => {
+      if (window.isToTrap) {
+        window.isToTrap = false;
+        throw new WebAssembly.RuntimeError('unreachable');
+      }
+      return exports.engine_bytes(...args);
+    };
+    return Object.create(WebAssembly.Instance.prototype, { exports: { value: { ...exports, engine_bytes: takeBytes } } });
+  };
+  WebAssembly.instantiate = async (...args) => watched(await instantiate(...args));
+  WebAssembly.instantiateStreaming = async (...args) => {
+    const { module, instance } = await instantiateStreaming(...args);
+    return { module, instance: watched(instance) };
+  };
+}
+
+test('an engine that breaks off is replaced, and the page goes on where it was', async () => {
+  const tab = await browser.open(relay, 'ida', '#breaks', offlineOptions);
+  await write(tab, 'one');
+  await tab.locator('[data-send=relayed]').waitFor();
+  await tab.context().addInitScript(watchEngines);
+  await tab.reload();
+  await isConnected(tab);
+  await rowOf(tab, 'one').waitFor();
+  const engines = await tab.evaluate(() => {
+    window.isToTrap = true;
+    return window.engines;
+  });
+  await relay.post('#breaks', { from: 'jon', text: 'two' });
+  await rowOf(tab, 'two').waitFor();
+  assert.deepEqual(await tab.evaluate(() => [window.isToTrap, window.engines]), [false, engines + 1]);
+  await write(tab, 'three');
+  await rowOf(tab, 'three').and(tab.locator('[data-send=relayed]')).waitFor();
+  assert.deepEqual(await textsOf(tab), ['one', 'two', 'three']);
+  await close(tab);
+});
+
 test('no page reported an error', () => {
   assert.deepEqual(browser.errors, []);
 });

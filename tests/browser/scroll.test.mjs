@@ -163,6 +163,46 @@ test('scrolling up loads older rows, and a message elsewhere does not move the r
   await close(tab, other);
 });
 
+test('a channel that is shown again stands where it was left, to the pixel', async () => {
+  const tab = await browser.open(relay, 'fay', '#long');
+  await rowOf(tab, newest).waitFor();
+  const track = await tab.locator('.track').boundingBox();
+  await tab.mouse.click(track.x + track.width / 2, track.y + track.height / 3);
+  await standsAt(tab, LONG * 0.3, LONG * 0.37);
+  await listOf(tab).hover();
+  await tab.mouse.wheel(0, 133);
+  await rests(tab);
+  const held = await middleRow(tab);
+  const top = await topOf(tab, held);
+  for (const channel of ['#elsewhere', '#long']) {
+    await tab.goto(addressOf(relay, 'fay', channel));
+    await tab.getByRole('heading', { name: channel }).waitFor();
+  }
+  await rowOf(tab, held).waitFor();
+  await rests(tab);
+  assert.equal(await topOf(tab, held), top);
+  await close(tab);
+});
+
+test('another user of the same page begins at the newest, and each finds the place where he was', async () => {
+  const tab = await browser.open(relay, 'ann', '#long');
+  await rowOf(tab, newest).waitFor();
+  await tab.getByRole('scrollbar').press('Home');
+  await standsAt(tab, 0);
+  const rename = async (name) => {
+    await tab.getByRole('button', { name: 'Change your name' }).click();
+    await tab.getByLabel('What should others call you?').fill(name);
+    await tab.keyboard.press('Enter');
+    await tab.locator('.me').getByText(name, { exact: true }).waitFor();
+    await isConnected(tab);
+  };
+  await rename('ben');
+  await standsAt(tab, LONG - 40, LONG);
+  await rename('ann');
+  await standsAt(tab, 0);
+  await close(tab);
+});
+
 /** The text of a row in the middle of what is seen. */
 async function middleRow(tab) {
   const id = await tab.evaluate(() => {

@@ -4,9 +4,9 @@ import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { rules } from '../../wasm/test/storage-rules.mjs';
 import { startBrowser } from './world.mjs';
 
+const rules = JSON.parse(await readFile(new URL('../data/storage-rules.json', import.meta.url), 'utf8'));
 const wasm = fileURLToPath(new URL('../../wasm', import.meta.url));
 
 let browser;
@@ -30,12 +30,12 @@ after(async () => {
   server?.close();
 });
 
-for (const name of Object.keys(rules)) {
-  test(`IndexedDB: ${name}`, async () => {
-    await tab.evaluate(async (rule) => {
-      const [{ rules }, { openIdb }] = await Promise.all([import('/test/storage-rules.mjs'), import('/dist/storage/idb.js')]);
-      await rules[rule](() => openIdb(`rules ${rule}`, () => undefined));
-    }, name);
+for (const rule of rules) {
+  test(`IndexedDB: ${rule.rule}`, async () => {
+    await tab.evaluate(async ({ rule, steps }) => {
+      const [{ keepRule }, { openIdb }] = await Promise.all([import('/test/storage-rules.mjs'), import('/dist/storage/idb.js')]);
+      await keepRule(() => openIdb(`rules ${rule}`, () => undefined), steps);
+    }, rule);
   });
 }
 

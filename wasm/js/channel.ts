@@ -11,7 +11,11 @@ import { LiveView } from './view.js';
 /** What a channel needs of its client. */
 export interface ClientHost {
   readonly dead: boolean;
+  /** Whether another engine is about to take over. */
+  readonly restarting: boolean;
   readonly offline: boolean;
+  /** Why a channel gets nothing from the relay, if it does not. */
+  troubleOf(channel: string): Error | undefined;
   call<T>(use: (engine: Engine) => T): T;
   /** Does what the last call asks for: frames, events, timers. */
   drain(): void;
@@ -24,7 +28,11 @@ export interface ClientHost {
 export interface ChannelHost {
   readonly id: string;
   readonly dead: boolean;
+  /** Whether the engine is another one, which does not know the channel yet. */
+  readonly held: boolean;
   readonly offline: boolean;
+  /** Why nothing comes from the relay, if nothing does. */
+  readonly trouble: Error | undefined;
   readonly firstUnread: MsgId | null;
   call<T>(use: (engine: Engine) => T): T;
   drain(): void;
@@ -55,13 +63,16 @@ export class LiveChannel implements Channel, ChannelHost {
   /** The ends of what was last in view. */
   #seen: { first: MsgId; last: MsgId } | undefined;
   #dirty: Change['reason'] | undefined;
+  #held = false;
   #closed = false;
 
   constructor(client: ClientHost, id: string) {
     this.id = id;
     this.#client = client;
-    client.call((engine) => { engine.openChannel(id); });
     this.late = this.#inbox();
+    this.#held = client.restarting;
+    if (this.#held) return;
+    client.call((engine) => { engine.openChannel(id); });
     this.readInfo();
   }
 
@@ -69,8 +80,16 @@ export class LiveChannel implements Channel, ChannelHost {
     return this.#client.dead || this.#closed;
   }
 
+  get held(): boolean {
+    return this.#held || this.#client.restarting;
+  }
+
   get offline(): boolean {
     return this.#client.offline;
+  }
+
+  get trouble(): Error | undefined {
+    return this.#client.troubleOf(this.id);
   }
 
   get firstUnread(): MsgId | null {
@@ -92,7 +111,8 @@ export class LiveChannel implements Channel, ChannelHost {
   }
 
   send(text: string, options: SendOptions = {}): Message {
-    const id = this.call((engine) => engine.send(this.id, JSON.stringify({ ...options, text })));
+    const content = JSON.stringify({ ...options, text });
+    const id = this.call((engine) => engine.send(this.id, content));
     const message = this.#message(id);
     if (message === undefined) throw new BackscrollError('engine_failed', 'a message that was sent is not there');
     this.#written();
@@ -137,9 +157,23 @@ export class LiveChannel implements Channel, ChannelHost {
   flush(): void {
     const reason = this.#dirty;
     if (reason === undefined || this.dead) return;
+    if (this.#held) {
+      // What the store has of the channel comes as a whole, and says so.
+      if (reason !== 'reset') return;
+      this.#held = false;
+      for (const view of this.#views) view.reopen();
+    }
     this.#dirty = undefined;
     for (const view of this.#views) view.refresh(reason);
     this.readInfo();
+  }
+
+  /** Another engine took over. What is shown stays until it has the channel from the store. */
+  reopen(): void {
+    this.#held = true;
+    this.#dirty = undefined;
+    this.#text = '';
+    this.call((engine) => { engine.openChannel(this.id); });
   }
 
   /** The connection's state changed. */
@@ -162,6 +196,7 @@ export class LiveChannel implements Channel, ChannelHost {
   }
 
   readInfo(): void {
+    if (this.held) return;
     const text = this.call((engine) => engine.info(this.id)) ?? '';
     if (text === this.#text || text === '') return;
     this.#text = text;

@@ -1,9 +1,9 @@
 /** The client: an engine, its connection, its timers, and the stores that show what it knows. */
 
 import { LiveChannel } from './channel.js';
-import { Guard } from './engine.js';
-import type { Engine } from './engine.js';
-import { BackscrollError } from './errors.js';
+import { Guard, loadEngine } from './engine.js';
+import type { Engine, EngineModule } from './engine.js';
+import { BackscrollError, toError } from './errors.js';
 import { Keeper } from './keeper.js';
 import type { Storage } from './storage.js';
 import { Cell } from './store.js';
@@ -14,6 +14,10 @@ import { Wake } from './wake.js';
 
 /** How often the channel list is asked for while somebody looks at it, in ms. */
 const CHANNELS_MS = 10_000;
+/** An engine that breaks off is replaced this often within {@link RESTARTS_MS}; then what is stored is to blame. */
+const RESTARTS_MAX = 3;
+/** In ms. */
+const RESTARTS_MS = 60_000;
 
 type Event =
   | { event: 'connect' | 'connection' | 'channels' }
@@ -32,12 +36,25 @@ export interface Place {
   persist(ask: boolean): Promise<boolean>;
 }
 
+/** What a client is made of. */
+export interface Parts {
+  readonly options: ClientOptions;
+  /** Of the relay's `/sync`. */
+  readonly url: string;
+  readonly open: OpenSocket;
+  readonly engine: EngineModule;
+}
+
+/** What the engine tells of the connection. */
+interface Known extends Pick<Connection, 'state' | 'pendingOut'> {
+  /** Channels that the relay refused to open, with its codes. */
+  readonly refused: readonly { readonly channel: string; readonly code: string }[];
+}
+
 export class LiveClient implements Client {
   readonly user: string;
-  readonly #guard: Guard;
-  readonly #url: string;
-  readonly #token: ClientOptions['token'];
-  readonly #openSocket: OpenSocket;
+  readonly #parts: Parts;
+  #guard: Guard;
   readonly #channels = new Map<string, LiveChannel>();
   readonly #connectionCell = new Cell<Connection>({ state: 'offline', pendingOut: 0, storage: 'memory' });
   readonly #listCell = new Cell<readonly ChannelInfo[]>([], (used) => { this.#watchList(used); });
@@ -53,21 +70,23 @@ export class LiveClient implements Client {
   /** Whether the browser was asked to keep the store. */
   #asked = false;
   #error: Error | undefined;
+  #refused: Known['refused'] = [];
   #listText = '[]';
   #listDirty = false;
   #listTimer: ReturnType<typeof setInterval> | undefined;
   #draining = false;
+  /** When engines were replaced, in ms. */
+  #restarts: number[] = [];
+  /** Why nothing works any more. */
+  #over: Error | undefined;
+  #disposed: Promise<void> | undefined;
 
   /** Without a place everything is kept in memory; `lost` says that this was not meant. */
-  constructor(options: ClientOptions, url: string, openSocket: OpenSocket, place?: Place, lost?: Error) {
-    const { user, newest, memoryBytes } = options;
-    this.user = user;
-    this.#url = url;
-    this.#token = options.token;
-    this.#openSocket = openSocket;
-    const setUp = { user, newest, memoryBytes, storage: place !== undefined };
-    this.#guard = new Guard(setUp, (error) => { this.#failed(error); });
+  constructor(parts: Parts, place?: Place, lost?: Error) {
+    this.user = parts.options.user;
+    this.#parts = parts;
     this.#place = place;
+    this.#guard = this.#newGuard(parts.engine);
     if (place) {
       this.#keeper = new Keeper(this, place.storage, place.name);
       this.#storage = 'best-effort';
@@ -82,12 +101,27 @@ export class LiveClient implements Client {
     this.connect();
   }
 
+  #newGuard(engine: EngineModule): Guard {
+    const { user, newest, memoryBytes } = this.#parts.options;
+    const setUp = { user, newest, memoryBytes, storage: this.#place !== undefined };
+    return new Guard(engine, setUp, (error) => { this.#failed(error); });
+  }
+
   get dead(): boolean {
     return this.#guard.dead;
   }
 
+  get restarting(): boolean {
+    return this.#guard.dead && this.#over === undefined;
+  }
+
   get offline(): boolean {
     return this.#connectionCell.getSnapshot().state === 'offline';
+  }
+
+  troubleOf(channel: string): Error | undefined {
+    const refusal = this.#refused.find((refused) => refused.channel === channel);
+    return this.#over ?? (refusal && refusalError(refusal));
   }
 
   call<T>(use: (engine: Engine) => T): T {
@@ -95,6 +129,8 @@ export class LiveClient implements Client {
   }
 
   connect(): void {
+    // An engine that takes over connects on its own.
+    if (this.restarting) return;
     this.call((engine) => { engine.online(); });
     this.drain();
   }
@@ -116,21 +152,31 @@ export class LiveClient implements Client {
   }
 
   flush(): Promise<void> {
-    if (this.dead) return Promise.reject(new BackscrollError('closed', 'the client is closed'));
-    if (this.#pendingOut() === 0) return Promise.resolve();
+    if (this.#over) return Promise.reject(this.#over);
+    if (!this.dead && this.#isSent()) return Promise.resolve();
     return new Promise((resolve, reject) => { this.#flushes.push({ resolve, reject }); });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.dead) {
-      this.call((engine) => { engine.stop(); });
-      this.drain();
-      await this.#keeper?.save();
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  /** Lets go of everything, whatever fails. */
+  async #dispose(): Promise<void> {
+    try {
+      if (!this.dead) {
+        this.call((engine) => { engine.stop(); });
+        this.drain();
+        await this.#keeper?.save();
+      }
+    } finally {
+      this.#over ??= new BackscrollError('closed', 'the client is closed');
+      this.#stop(this.#error ?? new BackscrollError('closed', 'the client was closed before everything was sent'));
+      this.#guard.free();
+      for (const channel of [...this.#channels.values()]) channel[Symbol.dispose]();
+      await this.#keeper?.close();
     }
-    this.#stop();
-    for (const channel of [...this.#channels.values()]) channel[Symbol.dispose]();
-    this.#guard.free();
-    await this.#keeper?.close();
   }
 
   /** A message was written here: the browser is asked to keep the store, once. */
@@ -154,6 +200,7 @@ export class LiveClient implements Client {
       let frame: Uint8Array | undefined;
       while ((frame = this.call((engine) => engine.pollFrame())) !== undefined) this.#link?.send(frame);
       this.#wake.at(this.call((engine) => engine.pollTimeout()));
+      if (this.#flushes.length > 0 && this.#isSent()) for (const { resolve } of this.#flushes.splice(0)) resolve();
     } finally {
       this.#draining = false;
     }
@@ -185,17 +232,17 @@ export class LiveClient implements Client {
         break;
       }
       case 'error':
-        this.#setError(new BackscrollError(event.code, event.text));
+        this.report(new BackscrollError(event.code, event.text));
         break;
       case 'problem':
-        this.#setError(new BackscrollError('bad_data', `channel ${event.channel}: ${event.text}`));
+        this.report(new BackscrollError('bad_data', `channel ${event.channel}: ${event.text}`));
         break;
       case 'storageFailed':
         this.#storage = 'failed';
-        this.#setError(new BackscrollError('storage_failed', `messages are kept in memory only: ${event.text}`));
+        this.report(new BackscrollError('storage_failed', `messages are kept in memory only: ${event.text}`));
         break;
       case 'badRecord':
-        this.#setError(new BackscrollError('bad_record', `a stored record was left out: ${event.text}`));
+        this.report(new BackscrollError('bad_record', `a stored record was left out: ${event.text}`));
         break;
     }
   }
@@ -216,7 +263,7 @@ export class LiveClient implements Client {
 
   #connect(): void {
     this.#link?.close();
-    const link: Link = new Link(this.#openSocket, this.#url, this.#token, {
+    const link: Link = new Link(this.#parts.open, this.#parts.url, this.#parts.options.token, {
       opened: (token) => { this.#take(link, (engine) => { engine.connected(token); }); },
       bytes: (bytes) => { this.#take(link, (engine) => { engine.bytes(bytes); }); },
       closed: (code, error) => {
@@ -238,21 +285,33 @@ export class LiveClient implements Client {
     }
   }
 
-  #pendingOut(): number {
-    return (JSON.parse(this.call((engine) => engine.connection())) as { pendingOut: number }).pendingOut;
+  #known(): Known {
+    return JSON.parse(this.call((engine) => engine.connection())) as Known;
+  }
+
+  /** Whether no message waits, here or in the store. */
+  #isSent(): boolean {
+    return (this.#keeper?.restored ?? true) && this.#known().pendingOut === 0;
   }
 
   #readConnection(): void {
-    const { state, pendingOut } = JSON.parse(this.call((engine) => engine.connection())) as Pick<Connection, 'state' | 'pendingOut'>;
+    const { state, pendingOut, refused } = this.#known();
     if (state === 'live') this.#error = undefined;
+    this.#refused = refused;
+    const [refusal] = refused;
+    if (refusal) this.#error = refusalError(refusal);
+    this.#tellConnection({ state, pendingOut });
+  }
+
+  #tellConnection(changed: Partial<Connection>): void {
+    const { state, pendingOut } = { ...this.#connectionCell.getSnapshot(), ...changed };
     this.#connectionCell.set({ state, pendingOut, storage: this.#storage, ...(this.#error ? { error: this.#error } : {}) });
-    if (pendingOut === 0) for (const { resolve } of this.#flushes.splice(0)) resolve();
     for (const channel of this.#channels.values()) channel.connectionChanged();
   }
 
-  #setError(error: Error): void {
+  report(error: Error): void {
     this.#error = error;
-    this.#connectionCell.set({ ...this.#connectionCell.getSnapshot(), storage: this.#storage, error });
+    this.#tellConnection({});
   }
 
   #persist(ask: boolean): void {
@@ -274,7 +333,7 @@ export class LiveClient implements Client {
 
   #watchList(used: boolean): void {
     clearInterval(this.#listTimer);
-    if (!used || this.dead) return;
+    if (!used || this.#over) return;
     const ask = (): void => {
       if (this.dead) return;
       this.call((engine) => { engine.askChannels(); });
@@ -295,7 +354,9 @@ export class LiveClient implements Client {
       link.close();
     };
     // A page that is hidden may be ended without another word.
-    const hidden = (): void => { if (document.hidden && !this.dead) void this.#keeper?.save(); };
+    const hidden = (): void => {
+      if (document.hidden) this.#keeper?.save().catch((thrown: unknown) => { this.report(toError(thrown, 'storage_failed')); });
+    };
     window.addEventListener('online', online);
     window.addEventListener('offline', offline);
     document.addEventListener('visibilitychange', hidden);
@@ -306,21 +367,69 @@ export class LiveClient implements Client {
     };
   }
 
+  /** The engine broke off. What was written is in the store: another engine goes on from there. */
   #failed(error: Error): void {
-    this.#stop();
-    const { pendingOut } = this.#connectionCell.getSnapshot();
-    this.#connectionCell.set({ state: 'offline', pendingOut, storage: 'failed', error });
+    this.#disconnect();
+    if (this.#over) return;
+    this.#error = error;
+    this.#refused = [];
+    const now = performance.now();
+    this.#restarts = this.#restarts.filter((at) => now - at < RESTARTS_MS);
+    const isKept = this.#storage === 'best-effort' || this.#storage === 'persistent';
+    if (this.#disposed || !isKept || this.#restarts.length >= RESTARTS_MAX) {
+      this.#end(error);
+      return;
+    }
+    this.#restarts.push(now);
+    this.#tellConnection({ state: 'offline' });
+    void this.#restart();
   }
 
-  #stop(): void {
-    const closed = this.#error ?? new BackscrollError('closed', 'the client was closed before everything was sent');
-    for (const { reject } of this.#flushes.splice(0)) reject(closed);
-    this.#wake.stop();
+  async #restart(): Promise<void> {
+    try {
+      // The module is there already; this is an instance with memory of its own.
+      const engine = await loadEngine(() => { throw new BackscrollError('init_failed', 'the module is gone'); });
+      if (this.#disposed) return;
+      this.#guard = this.#newGuard(engine);
+    } catch (thrown) {
+      this.#end(toError(thrown, 'init_failed'));
+      return;
+    }
+    try {
+      this.#keeper?.restart();
+      for (const channel of this.#channels.values()) channel.reopen();
+      this.connect();
+    } catch (thrown) {
+      // It may break off again, which is told as the first time was.
+      if (!this.#guard.dead) this.#end(toError(thrown, 'engine_failed'));
+    }
+  }
+
+  /** Nothing works any more; what is shown stays. */
+  #end(error: Error): void {
+    this.#over = error;
+    this.#error = error;
+    this.#storage = 'failed';
+    this.#stop(error);
+    this.#tellConnection({ state: 'offline' });
+  }
+
+  #stop(why: Error): void {
+    for (const { reject } of this.#flushes.splice(0)) reject(why);
+    this.#disconnect();
     clearInterval(this.#listTimer);
-    this.#link?.close();
-    this.#link = undefined;
     this.#stopListening();
   }
+
+  #disconnect(): void {
+    this.#wake.stop();
+    this.#link?.close();
+    this.#link = undefined;
+  }
+}
+
+function refusalError({ channel, code }: Known['refused'][number]): BackscrollError {
+  return new BackscrollError(code, `channel ${channel}: the relay refused to open it (${code})`);
 }
 
 /** Refuses options that this version has nothing behind. */
@@ -331,9 +440,9 @@ export function checkOptions({ engine = 'auto' }: ClientOptions): void {
 }
 
 /** A client on a store, which is closed again if the client cannot be set up. */
-export async function withPlace(options: ClientOptions, url: string, open: OpenSocket, place: Place): Promise<LiveClient> {
+export async function withPlace(parts: Parts, place: Place): Promise<LiveClient> {
   try {
-    return new LiveClient(options, url, open, place);
+    return new LiveClient(parts, place);
   } catch (thrown) {
     await place.storage.close();
     throw thrown;

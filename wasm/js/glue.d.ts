@@ -1,10 +1,9 @@
 /**
- * The engine's module as wasm-bindgen makes it; the build copies that beside this file. Only
- * `engine.ts` uses it. The methods are described in `src/engine.rs`.
+ * The engine's module as wasm-bindgen makes it, but for each call another instance of it
+ * (`scripts/build.mjs`). Only `engine.ts` uses it. The methods are described in `src/engine.rs`.
  */
 
-export class Engine {
-  constructor(options: string, seed: Uint8Array);
+export interface Engine {
   free(): void;
   at(wallMs: number, steadyMs: number): void;
   connected(token?: string): void;
@@ -45,8 +44,15 @@ export class Engine {
   isSaved(): boolean;
 }
 
-export function lastPanic(): string;
+/** One instance of the module; nothing but `init` may be called before that is done. */
+export interface Glue {
+  readonly Engine: new (options: string, seed: Uint8Array) => Engine;
+  lastPanic(): string;
+  init(options: {
+    module_or_path: WebAssembly.Module | BufferSource | Response | Promise<Response> | URL | string;
+  }): Promise<unknown>;
+  /** The compiled module, which further instances can be made of. */
+  module(): WebAssembly.Module;
+}
 
-export default function init(options: {
-  module_or_path: WebAssembly.Module | BufferSource | Response | Promise<Response> | URL | string;
-}): Promise<unknown>;
+export function makeGlue(): Glue;

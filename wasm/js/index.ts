@@ -20,11 +20,12 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   const relay = options.relay ?? (base && new URL('/', base).href);
   if (relay === undefined) throw new BackscrollError('bad_request', 'the option `relay` is missing');
   // The one place that names the module: bundlers find and copy it by this very expression.
-  await loadEngine(() => options.wasm ?? new URL('./backscroll.wasm', import.meta.url));
+  const engine = await loadEngine(() => options.wasm ?? new URL('./backscroll.wasm', import.meta.url));
   const open = (url: string): SocketLike => new WebSocket(url) as unknown as SocketLike;
   const url = syncUrl(relay, base);
+  const parts = { options, url, open, engine };
   const { storage = 'idb', user } = options;
-  if (storage === 'memory') return new LiveClient(options, url, open);
+  if (storage === 'memory') return new LiveClient(parts);
   if (storage !== 'idb') {
     throw new BackscrollError('unsupported_storage', "in a browser, storage is 'idb' or 'memory'");
   }
@@ -33,9 +34,9 @@ export async function openClient(options: ClientOptions): Promise<Client> {
     place = await openPlace(storeName(url, user));
   } catch (thrown) {
     // A private window may have no storage: the client works, and says that nothing is kept.
-    return new LiveClient(options, url, open, undefined, toError(thrown, 'storage_failed'));
+    return new LiveClient(parts, undefined, toError(thrown, 'storage_failed'));
   }
-  return withPlace(options, url, open, place);
+  return withPlace(parts, place);
 }
 
 async function openPlace(name: string): Promise<Place> {

@@ -21,15 +21,16 @@ export async function openClient(options: ClientOptions): Promise<Client> {
   checkOptions(options);
   if (options.relay === undefined) throw new BackscrollError('bad_request', 'the option `relay` is missing');
   const url = syncUrl(options.relay);
-  await loadEngine(() => options.wasm ?? readFile(join(dirname(fileURLToPath(import.meta.url)), 'backscroll.wasm')));
+  const engine = await loadEngine(() => options.wasm ?? readFile(join(dirname(fileURLToPath(import.meta.url)), 'backscroll.wasm')));
   const Socket = (globalThis as { WebSocket?: unknown }).WebSocket ?? (await import('ws')).WebSocket;
   const open = (to: string): SocketLike => new (Socket as new (url: string) => SocketLike)(to);
+  const parts = { options, url, open, engine };
   const { storage = 'memory' } = options;
-  if (storage === 'memory') return new LiveClient(options, url, open);
+  if (storage === 'memory') return new LiveClient(parts);
   if (typeof storage !== 'object') {
     throw new BackscrollError('unsupported_storage', "in Node, storage is { folder } or 'memory'");
   }
-  return withPlace(options, url, open, await openPlace(storage.folder, url, options.user));
+  return withPlace(parts, await openPlace(storage.folder, url, options.user));
 }
 
 /** A folder holds the stores of several relays and users, each in one of its own. */

@@ -54,7 +54,7 @@ export interface Client extends AsyncDisposable {
   readonly channels: Store<readonly ChannelInfo[]>;
   /** How the connection stands. */
   readonly connection: Store<Connection>;
-  /** Resolves when nothing waits to be sent any more. */
+  /** Resolves when nothing waits to be sent any more, of what is in the store either. */
   flush(): Promise<void>;
   /** Tries to connect now; browsers' `online` event does it too. */
   connect(): void;
@@ -79,7 +79,7 @@ export interface Connection {
   readonly pendingOut: number;
   /** `best-effort`: the browser may clear it when space runs short. `failed`: in memory only, not as asked. */
   readonly storage: 'persistent' | 'best-effort' | 'memory' | 'failed';
-  /** The last thing that went wrong; a new connection clears it. Its `code` is stable. */
+  /** The last thing that went wrong, or a channel that the relay refuses; a new connection clears it. Its `code` is stable. */
   readonly error?: Error;
 }
 
@@ -178,7 +178,8 @@ export interface ChannelState {
 export interface View extends Store<Window>, Disposable {
   /**
    * Moves the view. Resolves when its rows are loaded, or at once, with placeholders, while there is
-   * no connection. Rejects with code `superseded` if the view was moved again meanwhile.
+   * no connection. Rejects with code `superseded` if the view was moved again meanwhile, with the
+   * relay's code if it refuses the channel, and with `bad_data` if what it sent cannot be read.
    */
   goto(at: At, options?: GotoOptions): Promise<Window>;
   /**

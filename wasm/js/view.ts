@@ -19,12 +19,16 @@ let tokens = 0;
 
 export class LiveView implements View {
   readonly #host: ChannelHost;
-  readonly #number: number;
+  /** The engine's name of this view; of no use while the channel is held. */
+  #number = 0;
   readonly #rows: number;
+  /** Where it stands, as far as the engine does not move it. */
+  #query: Query;
   readonly #cell = new Cell<Window>(EMPTY);
   readonly getSnapshot = this.#cell.getSnapshot;
   readonly subscribe = this.#cell.subscribe;
   #text = '';
+  #damaged = false;
   #focus: Focus | null = null;
   #going: Going | undefined;
   #closed = false;
@@ -33,24 +37,38 @@ export class LiveView implements View {
     const { at = 'latest', before = ROWS, after = ROWS } = options;
     this.#host = host;
     this.#rows = before + after;
-    // At the end there is nothing after the anchor: all rows before it.
-    const query = at === 'latest' ? { at, before: this.#rows, after: 0 } : { at, before, after };
-    this.#number = host.call((engine) => engine.openView(host.id, JSON.stringify(query)));
+    this.#query = queryOf(at, before, after);
+    if (host.held) return;
+    this.#open();
     this.refresh('init');
     host.drain();
   }
 
-  goto(at: At, { align = 'center', highlight = false }: GotoOptions = {}): Promise<Window> {
+  #open(): void {
+    const query = JSON.stringify(this.#query);
+    this.#number = this.#host.call((engine) => engine.openView(this.#host.id, query));
+  }
+
+  /** Another engine has the channel: it shows the same place. */
+  reopen(): void {
+    this.#text = '';
+    this.#open();
+  }
+
+  async goto(at: At, { align = 'center', highlight = false }: GotoOptions = {}): Promise<Window> {
     this.#assertOpen();
-    const before = at === 'latest' ? this.#rows : Math.floor(this.#rows * BEFORE[align]);
-    const query = { at, before, after: this.#rows - before };
-    this.#host.call((engine) => { engine.moveView(this.#number, JSON.stringify(query)); });
+    const before = Math.floor(this.#rows * BEFORE[align]);
+    const query = queryOf(at, before, this.#rows - before);
+    const asked = JSON.stringify(query);
+    if (!this.#host.held) this.#host.call((engine) => { engine.moveView(this.#number, asked); });
+    this.#query = query;
     this.#going?.reject(new BackscrollError('superseded', 'the view was moved again'));
     this.#going = undefined;
     this.#focus = highlight ? focusOf(at, this.#host) : null;
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       this.#going = { resolve, reject };
       this.refresh('goto');
+      this.arrive();
       this.#host.drain();
     });
   }
@@ -58,6 +76,10 @@ export class LiveView implements View {
   setVisible(first: MsgId | number, last: MsgId | number, atEnd: boolean): void {
     this.#assertOpen();
     this.#host.sees(this.#idAt(first), this.#idAt(last));
+    const before = Math.floor(this.#rows / 2);
+    const at = typeof first === 'number' ? { index: first } : { id: first };
+    this.#query = queryOf(atEnd ? 'latest' : at, before, this.#rows - before);
+    if (this.#host.held) return;
     const edges = JSON.stringify([first, last]);
     this.#host.call((engine) => { engine.setVisible(this.#number, edges, atEnd); });
     this.refresh('loaded');
@@ -77,23 +99,30 @@ export class LiveView implements View {
 
   /** Reads the rows again; tells subscribers if they changed. */
   refresh(reason: Change['reason']): void {
-    if (this.#closed || this.#host.dead) return;
+    if (this.#closed || this.#host.dead || this.#host.held) return;
     const text = this.#host.call((engine) => engine.view(this.#number));
     const before = this.#cell.getSnapshot();
     if (text !== this.#text || this.#focus !== before.focus) {
       this.#text = text;
-      this.#cell.set(nextWindow(before, JSON.parse(text) as Rows, reason, this.#focus));
+      const rows = JSON.parse(text) as Rows;
+      this.#damaged = rows.damaged;
+      this.#cell.set(nextWindow(before, rows, reason, this.#focus));
     }
     this.arrive();
   }
 
-  /** Ends a `goto` whose rows are there, or not to be had now. */
+  /** Ends a `goto` whose rows are there, or not to be had, now or at all. */
   arrive(): void {
+    const going = this.#going;
+    const { trouble } = this.#host;
+    if (!going || (this.#host.held && !trouble)) return;
     const window = this.#cell.getSnapshot();
-    if (this.#going && (window.exact || this.#host.offline)) {
-      this.#going.resolve(window);
-      this.#going = undefined;
-    }
+    if (window.exact && !this.#host.held) going.resolve(window);
+    else if (trouble) going.reject(trouble);
+    else if (this.#damaged) going.reject(damage(this.#host.id));
+    else if (this.#host.offline) going.resolve(window);
+    else return;
+    this.#going = undefined;
   }
 
   [Symbol.dispose](): void {
@@ -101,8 +130,8 @@ export class LiveView implements View {
     this.#closed = true;
     this.#going?.reject(new BackscrollError('closed', 'the view is closed'));
     this.#going = undefined;
-    if (!this.#host.dead) this.#host.call((engine) => { engine.closeView(this.#number); });
     this.#host.forget(this);
+    if (!this.#host.dead && !this.#host.held) this.#host.call((engine) => { engine.closeView(this.#number); });
   }
 
   #idAt(edge: MsgId | number): MsgId | undefined {
@@ -115,6 +144,22 @@ export class LiveView implements View {
   #assertOpen(): void {
     if (this.#closed) throw new BackscrollError('closed', 'the view is closed');
   }
+}
+
+/** A query as the engine takes it. */
+interface Query {
+  readonly at: At;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** At the end there is nothing after the anchor: all rows are before it. */
+function queryOf(at: At, before: number, after: number): Query {
+  return at === 'latest' ? { at, before: before + after, after: 0 } : { at, before, after };
+}
+
+function damage(channel: string): BackscrollError {
+  return new BackscrollError('bad_data', `channel ${channel}: messages of this place came damaged from the relay`);
 }
 
 /** The share of rows kept before an anchor that will stand there. */

@@ -9,6 +9,8 @@ export interface Rows {
   readonly foundOldest: boolean;
   readonly foundNewest: boolean;
   readonly exact: boolean;
+  /** Whether all that is missing came damaged: it is not asked for again on this connection. */
+  readonly damaged: boolean;
   readonly items: (Message | Placeholder)[];
 }
 

@@ -13,11 +13,25 @@ rmSync(to('.'), { recursive: true, force: true });
 mkdirSync(to('.'), { recursive: true });
 execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root], { stdio: 'inherit' });
 
-// The glue would name the module a second time; bundlers would copy it twice.
+// The glue of wasm-bindgen is a module with one instance of the engine, for good. Here it becomes a function
+// that makes one each time, so that an engine that broke off can be replaced by one with memory of its own.
 const glue = readFileSync(from('backscroll_wasm.js'), 'utf8');
-const fallback = /module_or_path = new URL\('backscroll_wasm_bg\.wasm', import\.meta\.url\);/;
-if (!fallback.test(glue)) throw new Error('the glue of wasm-bindgen has changed: scripts/build.mjs must follow');
-writeFileSync(to('glue.js'), glue.replace(fallback, "throw new TypeError('no module given');"));
+const changes = [
+  // It would name the module a second time; bundlers would copy it twice.
+  [/module_or_path = new URL\('backscroll_wasm_bg\.wasm', import\.meta\.url\);/, "throw new TypeError('no module given');"],
+  [/^export class Engine /m, 'class Engine '],
+  [/^export function lastPanic\(/m, 'function lastPanic('],
+  [/^export function start\(/m, 'function start('],
+  [/^export \{ initSync, __wbg_init as default \};$/m, 'return { Engine, lastPanic, init: __wbg_init, module: () => wasmModule };'],
+];
+let body = glue;
+for (const [found, put] of changes) {
+  if (!found.test(body)) throw new Error(`the glue of wasm-bindgen has changed, scripts/build.mjs must follow: ${found}`);
+  body = body.replace(found, put);
+}
+if (/^(export|import) /m.test(body)) throw new Error('the glue of wasm-bindgen has other exports, or imports');
+// An instance goes as a whole; nothing may run in one that broke off.
+writeFileSync(to('glue.js'), `export function makeGlue() {\nconst FinalizationRegistry = undefined;\n${body}}\n`);
 copyFileSync(join(root, 'js/glue.d.ts'), to('glue.d.ts'));
 copyFileSync(from('backscroll_wasm_bg.wasm'), to('backscroll.wasm'));
 

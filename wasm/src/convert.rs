@@ -100,6 +100,8 @@ pub(crate) struct ViewOut {
     found_oldest: bool,
     found_newest: bool,
     exact: bool,
+    /// Whether nothing that is missing will come on this connection.
+    damaged: bool,
     items: Vec<ItemOut>,
 }
 
@@ -179,8 +181,8 @@ impl From<MessageRow> for MessageOut {
     }
 }
 
-impl From<View> for ViewOut {
-    fn from(view: View) -> Self {
+impl ViewOut {
+    pub(crate) fn new(view: View, damaged: bool) -> Self {
         let item = |item| match item {
             Item::Message(row) => ItemOut::Message(Box::new(MessageOut::from(*row))),
             Item::Placeholder { index } => ItemOut::Placeholder { placeholder: true, index },
@@ -191,6 +193,7 @@ impl From<View> for ViewOut {
             found_oldest: view.found_oldest,
             found_newest: view.found_newest,
             exact: view.exact,
+            damaged,
             items: view.items.into_iter().map(item).collect(),
         }
     }
@@ -207,6 +210,8 @@ pub(crate) enum EventOut {
     Changed { channel: String, reason: &'static str, sent: bool, late: bool },
     Error { code: String, text: String },
     Problem { channel: String, text: String },
+    Refused { channel: String, id: String, code: String },
+    Ephemeral { channel: String, user: String, payload: String },
     StorageFailed { text: String },
     BadRecord { text: String },
 }
@@ -225,6 +230,13 @@ impl From<Event> for EventOut {
                 late: changed.late,
             },
             Event::Error { code, text } => Self::Error { code, text },
+            Event::Refused { channel, id, code } => {
+                Self::Refused { channel, id: id.to_string(), code }
+            }
+            Event::Ephemeral { channel, user, payload } => {
+                let payload = String::from_utf8_lossy(&payload).into_owned();
+                Self::Ephemeral { channel, user, payload }
+            }
             Event::StorageFailed { text } => Self::StorageFailed { text },
             Event::BadRecord { key, text } => {
                 let family = key.first().copied().unwrap_or(0);
@@ -255,6 +267,14 @@ const fn reason(changed: Changed) -> &'static str {
 pub(crate) struct ConnectionOut {
     state: &'static str,
     pending_out: usize,
+    refused: Vec<RefusedOut>,
+}
+
+/// A channel that the relay refused to open.
+#[derive(Debug, Serialize)]
+struct RefusedOut {
+    channel: String,
+    code: String,
 }
 
 impl ConnectionOut {
@@ -265,7 +285,11 @@ impl ConnectionOut {
             ConnectionState::Syncing => "syncing",
             ConnectionState::Live => "live",
         };
-        Self { state, pending_out: client.pending_len() }
+        let refused = client.open_channels().filter_map(|(name, _)| {
+            let code = client.refusal(name)?.to_owned();
+            Some(RefusedOut { channel: name.to_owned(), code })
+        });
+        Self { state, pending_out: client.pending_len(), refused: refused.collect() }
     }
 }
 

@@ -6,10 +6,13 @@ use crate::convert::{
 };
 use crate::error::Refusal;
 use crate::records::{pack_batch, unpack};
-use backscroll_core::client::{Client, Edge, Follow, Now, Options, ViewId};
+use backscroll_core::channel::{Channel, View};
+use backscroll_core::client::{Client, Edge, Event, Follow, Now, Options, ViewId};
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::Ranked;
+use backscroll_core::window::Window;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Most points of one scrollbar.
@@ -21,6 +24,10 @@ const TICKS_MAX: u32 = 1_000;
 pub struct Engine {
     client: Client,
     now: Now,
+    /// Windows, and their channels, whose answers could not be read on this connection.
+    damaged: BTreeSet<(String, Window)>,
+    /// The channels of the views.
+    views: BTreeMap<ViewId, String>,
 }
 
 #[wasm_bindgen]
@@ -39,7 +46,8 @@ impl Engine {
         set_up.segment_bytes_max = options.memory_bytes.unwrap_or(set_up.segment_bytes_max);
         set_up.storage = options.storage;
         let client = Client::new(set_up, seed).map_err(Refusal::from)?;
-        Ok(Self { client, now: Now::default() })
+        let (now, damaged, views) = (Now::default(), BTreeSet::new(), BTreeMap::new());
+        Ok(Self { client, now, damaged, views })
     }
 
     /// Tells the time, before any other call that needs it: the device's clock and a steady one, in
@@ -50,6 +58,7 @@ impl Engine {
 
     /// The connection is open.
     pub fn connected(&mut self, token: Option<String>) {
+        self.damaged.clear();
         self.client.handle_connected(token, self.now);
     }
 
@@ -94,8 +103,15 @@ impl Engine {
     /// What happened since the last call: a JSON array, or nothing.
     #[wasm_bindgen(js_name = pollEvents)]
     pub fn poll_events(&mut self) -> Option<String> {
-        let events: Vec<EventOut> =
-            std::iter::from_fn(|| self.client.poll_event()).map(EventOut::from).collect();
+        let mut events = Vec::new();
+        while let Some(event) = self.client.poll_event() {
+            if let Event::Problem { channel, problem } = &event
+                && problem.hash.is_none()
+            {
+                self.damaged.insert((channel.clone(), problem.window));
+            }
+            events.push(EventOut::from(event));
+        }
         (!events.is_empty()).then(|| json(&events))
     }
 
@@ -230,7 +246,9 @@ impl Engine {
     pub fn open_view(&mut self, channel: &str, query: &str) -> Result<f64, wasm_bindgen::JsValue> {
         let query: QueryIn = serde_json::from_str(query).map_err(Refusal::from)?;
         let view = self.client.open_view(channel, query.into(), self.now);
-        Ok(view.map_err(Refusal::from)?.0 as f64)
+        let view = view.map_err(Refusal::from)?;
+        self.views.insert(view, channel.to_owned());
+        Ok(view.0 as f64)
     }
 
     /// Moves a view. The query is JSON.
@@ -247,6 +265,7 @@ impl Engine {
     /// Ends a view.
     #[wasm_bindgen(js_name = closeView)]
     pub fn close_view(&mut self, view: f64) {
+        self.views.remove(&view_id(view));
         self.client.close_view(view_id(view));
     }
 
@@ -256,7 +275,9 @@ impl Engine {
     /// There is no such view.
     pub fn view(&mut self, view: f64) -> Result<String, wasm_bindgen::JsValue> {
         let rows = self.client.view(view_id(view)).map_err(Refusal::from)?;
-        Ok(json(&ViewOut::from(rows)))
+        let damaged =
+            self.views.get(&view_id(view)).is_some_and(|name| self.is_damaged(name, &rows));
+        Ok(json(&ViewOut::new(rows, damaged)))
     }
 
     /// Tells what a reader sees of a view: `edges` is a JSON array of the first and the last row,
@@ -338,6 +359,16 @@ impl Engine {
     #[wasm_bindgen(js_name = isSaved)]
     pub fn is_saved(&self) -> bool {
         self.client.is_saved()
+    }
+}
+
+impl Engine {
+    /// Whether all that rows lack came damaged, and nothing more is on its way.
+    fn is_damaged(&self, channel: &str, rows: &View) -> bool {
+        let is_damaged = |window| self.damaged.contains(&(channel.to_owned(), window));
+        !rows.needed.is_empty()
+            && self.client.channel(channel).map_or(0, Channel::fetching_len) == 0
+            && rows.needed.iter().all(|window| is_damaged(*window))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The facade in `js/` is its only caller. A call takes and gives plain values and JSON texts: one
 //! call for a whole view, and no object of this module for a row. Errors are JavaScript `Error`s
-//! with a stable `code`. A panic ends the module: the facade reports it and calls it no more.
+//! with a stable `code`. A panic ends this instance of the module: the facade calls it no more, and
+//! makes another, which goes on from the store.
 
 mod convert;
 mod engine;

@@ -171,6 +171,29 @@ test('goto resolves with loaded rows and a stale one is superseded', async () =>
   assert.equal((await channels[0].get(id)).text, 'text 5');
 });
 
+test('a channel that the relay refuses is told, and no goto waits for it', async () => {
+  const { ada, channels, views } = await pair();
+  channels[0].send('here');
+  await ada.flush();
+  const refused = `${room} closed`;
+  proxy.refuseChannel = refused;
+  const theirs = ada.channel(refused).view();
+  const early = assert.rejects(theirs.goto('oldest'), { code: 'forbidden', message: new RegExp(refused) });
+  // The connection is live all the same, for the other channels.
+  const { error } = await until(ada.connection, (now) => now.state === 'live' && now.error && now);
+  assert.equal(error.code, 'forbidden');
+  assert.match(error.message, new RegExp(refused));
+  await early;
+  await assert.rejects(theirs.goto({ index: 3 }), { code: 'forbidden' });
+  assert.equal((await views[0].goto('oldest')).items[0].text, 'here');
+  // After the next connect it is let in.
+  proxy.refuseChannel = undefined;
+  proxy.closeAll(1001);
+  await until(ada.connection, ({ state }) => state !== 'live');
+  await until(ada.connection, (now) => now.state === 'live' && !now.error);
+  assert.equal((await theirs.goto('oldest')).exact, true);
+});
+
 test('errors have stable codes', async () => {
   const { channels, views } = await pair();
   const thrown = (run, code) => assert.throws(run, (error) => error instanceof BackscrollError && error.code === code);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { openClient } from 'backscroll';
-import { backscroll, scratch, startRelay } from './relay.mjs';
+import { backscroll, Proxy, scratch, startRelay } from './relay.mjs';
 import { texts, until } from './wait.mjs';
 
 const HISTORY = 20_000;
@@ -105,3 +105,26 @@ test('what is written while the relay is down arrives when it is back', () =>
     await until(view, ({ items }) => items.length === 3);
     assert.deepEqual(texts(view.getSnapshot()), ['before', 'one', 'two']);
   }));
+
+test('a goto to messages that came damaged is rejected, and comes there on another connection', async () => {
+  const proxy = await Proxy.before(relay.url);
+  const client = await openClient({ user: 'eve', relay: proxy.url });
+  try {
+    const view = client.channel('#history').view({ before: 20, after: 20 });
+    await until(view, (window) => window.exact && window.total >= HISTORY);
+    proxy.spoil = true;
+    const damaged = { code: 'bad_data', message: /#history/ };
+    await assert.rejects(view.goto({ index: 3_000 }), damaged);
+    await assert.rejects(view.goto({ index: 3_001 }), damaged);
+    assert.equal(client.connection.getSnapshot().error.code, 'bad_data');
+    proxy.spoil = false;
+    proxy.closeAll(1001);
+    await until(client.connection, ({ state }) => state !== 'live');
+    await live(client);
+    const window = await view.goto({ index: 3_000 });
+    assert.deepEqual(texts(window), history.slice(2_980, 3_020).map(({ text }) => text));
+  } finally {
+    await client[Symbol.asyncDispose]();
+    await proxy.stop();
+  }
+});

@@ -41,6 +41,10 @@ export async function startRelay(data, listen = '127.0.0.1:0') {
 export class Proxy {
   /** Answers the next push itself, with this code, and does not pass it on. */
   refuseNext;
+  /** Answers every `open` of this channel itself, with the code `forbidden`. */
+  refuseChannel;
+  /** Spoils the saved messages of every window. */
+  spoil = false;
   /** Bytes that came from the relay. */
   received = 0;
   #relay;
@@ -98,6 +102,7 @@ export class Proxy {
     far.on('open', () => { for (const data of early) far.send(data); });
     far.on('message', (data) => {
       this.received += data.length;
+      if (this.spoil) spoilSegment(data);
       near.send(data);
     });
     far.on('close', () => near.terminate());
@@ -110,12 +115,25 @@ export class Proxy {
 
   /** Whether a frame was a push, and was refused as the test asked. */
   #refused(near, data) {
-    if (this.refuseNext === undefined) return false;
+    if (this.refuseNext === undefined && this.refuseChannel === undefined) return false;
     const [type, body] = decode(new Uint8Array(data));
-    if (type !== 3) return false;
+    if (type === 2 && body.get(0) === this.refuseChannel) {
+      near.send(encode([24, new Map([[0, 'forbidden'], [1, 'not for you'], [2, body.get(0)]])]));
+      return true;
+    }
+    if (type !== 3 || this.refuseNext === undefined) return false;
     const nack = new Map([[0, body.get(0)], [1, body.get(1)], [2, 0], [3, this.refuseNext], [4, 'refused by the test']]);
     this.refuseNext = undefined;
     near.send(encode([21, nack]));
     return true;
   }
+}
+
+/** How a saved Automerge document or chunk begins; four bytes of its checksum follow. */
+const MAGIC = Buffer.from([0x85, 0x6f, 0x4a, 0x83]);
+
+/** Changes the checksum of a `segment` frame's document, or of its first change. */
+function spoilSegment(data) {
+  const at = data[1] === 18 ? data.indexOf(MAGIC) : -1;
+  if (at >= 0) data[at + MAGIC.length] ^= 0xff;
 }

@@ -45,7 +45,6 @@ async function open(user, storage = { folder: folder('clients') }) {
   return client;
 }
 
-const live = (client) => until(client.connection, ({ state }) => state === 'live');
 const known = (channel) => until(channel.info, ({ backfill }) => backfill === 'none');
 
 test('what was written offline is there after a restart without the relay, and is sent later', async () => {
@@ -126,12 +125,35 @@ test('a message that waits is sent though its channel was not opened again', asy
   await finn[Symbol.asyncDispose]();
   await proxy.start();
   const again = await open('finn');
-  await until(again.connection, ({ pendingOut }) => pendingOut === 1);
+  // At once: what waits is still being read from the store.
   await again.flush();
-  await live(again);
-  const gus = await open('gus', 'memory');
-  const view = gus.channel('#forgotten').view();
-  await until(view, ({ items }) => items[0]?.text === 'do not forget me');
+  const { messages } = await (await fetch(`${relay.url}/api/channels/%23forgotten/messages`)).json();
+  assert.deepEqual(messages.map(({ text }) => text), ['do not forget me']);
+});
+
+test('a channel that is closed keeps its line in the list, with what is unread now', async () => {
+  const [ida, jon] = [await open('ida'), await open('jon', 'memory')];
+  const channel = ida.channel('#line');
+  await known(channel);
+  /** The line in a list that the relay made after now. */
+  const lineNow = async (mark) => {
+    jon.channel(mark).send('hello');
+    await jon.flush();
+    const list = await until(ida.channels, (channels) => channels.some(({ id }) => id === mark) && channels);
+    return list.find(({ id }) => id === '#line');
+  };
+  for (const text of ['one', 'two']) jon.channel('#line').send(text);
+  await until(channel.info, ({ unread }) => unread === 2);
+  channel[Symbol.dispose]();
+  assert.equal((await lineNow('#mark one')).unread, 2);
+
+  const again = ida.channel('#line');
+  const view = again.view();
+  const [first, last] = await until(view, ({ items }) => items.length === 2 && items);
+  view.setVisible(first.id, last.id, true);
+  await until(again.info, ({ unread }) => unread === 0);
+  again[Symbol.dispose]();
+  assert.equal((await lineNow('#mark two')).unread, 0);
 });
 
 test('a folder that another client has open is refused with its name', async () => {

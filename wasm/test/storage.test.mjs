@@ -1,20 +1,22 @@
 // Records in a folder; those in IndexedDB keep the same rules, in a browser (tests/browser).
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { openFolder } from '../dist/storage/folder.js';
 import { packRecords, unpackRecords } from '../dist/storage/frame.js';
 import { scratch } from './relay.mjs';
-import { rules } from './storage-rules.mjs';
+import { keepRule } from './storage-rules.mjs';
 
 const space = scratch();
-const open = () => openFolder(`${space.folder}/store`);
+const open = (name) => openFolder(`${space.folder}/${name}`);
+const rules = JSON.parse(readFileSync(new URL('../../tests/data/storage-rules.json', import.meta.url), 'utf8'));
 after(() => { space.remove(); });
 
-for (const [name, rule] of Object.entries(rules)) test(`folder: ${name}`, () => rule(open));
+for (const [i, { rule, steps }] of rules.entries()) test(`folder: ${rule}`, () => keepRule(() => open(`rule-${i}`), steps));
 
 test('a folder in use by another client is refused', async () => {
-  const store = await open();
-  await assert.rejects(open());
+  const store = await open('store');
+  await assert.rejects(open('store'));
   await store.close();
 });
 

@@ -20,7 +20,7 @@ export function ConnectionStatus({ connection }: { connection: Store<Connection>
       data-connection={state}
       data-shown={shown}
       data-storage={storage}
-      title={error && state !== 'live' ? error.message : STORAGE[storage]}
+      title={error ? error.message : STORAGE[storage]}
     >
       {isAway && pendingOut > 0 ? `Sending when back online (${numberOf(pendingOut)})` : WORDS[shown]}
     </p>

@@ -1,6 +1,6 @@
 // One channel: what it is, its messages, and writing to it.
 import type { Channel, Client } from 'backscroll';
-import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
+import { type ReactNode, useLayoutEffect, useMemo, useRef, useState } from 'react';
 import { Announcer } from './Announcer';
 import { Composer } from './Composer';
 import { ConnectionStatus } from './ConnectionStatus';
@@ -16,8 +16,14 @@ const SCREENS = 4;
 const ROWS_MIN = 120;
 const ROWS_MAX = 800;
 
-/** Where the reader of each channel was, until the page is closed. */
-const left = new Map<string, Bookmark>();
+/** Where each user of this page left each channel, until the page is closed. */
+const left = new Map<string, Map<string, Bookmark>>();
+
+function leftBy(user: string): Map<string, Bookmark> {
+  const channels = left.get(user) ?? new Map<string, Bookmark>();
+  left.set(user, channels);
+  return channels;
+}
 
 interface Props {
   readonly client: Client;
@@ -29,19 +35,21 @@ interface Props {
 }
 
 export function Conversation({ client, channel, isCovered, menu }: Props) {
-  const [{ rows, from }] = useState(() => ({ rows: rowsToHold(), from: left.get(channel.id) }));
+  const [{ rows, from }] = useState(() => ({ rows: rowsToHold(), from: leftBy(client.user).get(channel.id) }));
   const at = from ? (from.id ? { id: from.id } : { index: from.index }) : 'latest';
   const view = useView(channel, { at, before: rows / 2, after: rows / 2 });
   const scroller = useMemo(() => view && new Scroller(view, rows, from), [view, rows, from]);
   const composer = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  // Its end comes while the rows are still there to be measured; that of a `useEffect` comes after.
+  useLayoutEffect(() => {
     if (!scroller) return;
     return () => {
       const here = scroller.here();
-      if (here && !here.atEnd) left.set(channel.id, here);
-      else left.delete(channel.id);
+      const channels = leftBy(client.user);
+      if (here && !here.atEnd) channels.set(channel.id, here);
+      else channels.delete(channel.id);
     };
-  }, [scroller, channel]);
+  }, [scroller, channel, client]);
   return (
     <main className="main" inert={isCovered}>
       <header className="channel-header">

@@ -5,7 +5,7 @@
 //
 // It knows the DOM and the view, and nothing of React: call `attach` with the elements, and `changed`
 // after the rows of a window were rendered, before the browser paints.
-import type { At, Message, MsgId, Placeholder, View, Window } from 'backscroll';
+import { type At, BackscrollError, type Message, type MsgId, type Placeholder, type View, type Window } from 'backscroll';
 import { Value } from './stores';
 
 /** Long enough for any fling, and short enough for positions to be exact in 32-bit floats. */
@@ -239,13 +239,13 @@ export class Scroller {
     this.#target = target;
     const going = this.view.goto(at, { highlight }).then(
       () => true,
-      // A newer move, or the end of the view, supersedes this one.
-      () => false,
+      // A newer move, or the end of the view, supersedes this one. Else its rows are not to be had.
+      (error: unknown) => error instanceof BackscrollError && error.code !== 'superseded' && error.code !== 'closed',
     );
     // Rows that are the same as before are not rendered again.
     if (this.view.getSnapshot() === this.#window) this.#settle();
     const arrived = await going;
-    // Its rows are rendered by the next frame. Offline they do not come: this is where they would stand.
+    // Its rows are rendered by the next frame. Those that do not come, as offline, would stand there.
     await new Promise(requestAnimationFrame);
     if (arrived && this.#target === target) this.#target = undefined;
     this.#look();

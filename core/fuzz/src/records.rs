@@ -7,7 +7,8 @@ use super::script::{Script, seal};
 use super::world::{CHANNEL, World};
 use backscroll_core::client::Now;
 use backscroll_core::storage::{
-    AppendedRecord, ChannelRecord, Key, OwnRecord, SeenRecord, SegmentRecord, SummaryRecord,
+    AppendedRecord, ChannelRecord, Key, NoteRecord, OwnRecord, SeenRecord, SegmentRecord,
+    SummaryRecord,
 };
 use std::collections::BTreeMap;
 
@@ -46,6 +47,7 @@ fn read(key: &Key, value: &[u8]) {
     match key {
         Key::Summary { .. } => comes_back!(SummaryRecord, key, value),
         Key::Unsent { .. } | Key::Relayed { .. } => comes_back!(OwnRecord, key, value),
+        Key::UnsentNote { .. } | Key::RelayedNote { .. } => comes_back!(NoteRecord, key, value),
         Key::Channel { .. } => comes_back!(ChannelRecord, key, value),
         Key::Seen { .. } => comes_back!(SeenRecord, key, value),
         Key::Segment { .. } => comes_back!(SegmentRecord, key, value),

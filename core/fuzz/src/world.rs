@@ -3,6 +3,7 @@
 use super::changes::T0;
 use super::relay::Relay;
 use super::script::{Script, fix_chunk, seal, unseal};
+use backscroll_core::annotation::Edit;
 use backscroll_core::client::{Client, Edge, Event, Follow, Now, Options, ViewId};
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::storage::{Key, ReadRequest, StorageBatch, StoredRecord};
@@ -251,7 +252,12 @@ impl World {
             5 => {
                 let what = script.byte()?;
                 let id = self.id(script.byte()?);
-                match what % 4 {
+                let edit = Edit::text("edited", now.wall_ms);
+                match what % 8 {
+                    4 => _ = self.client.edit(CHANNEL, id, edit, now),
+                    5 => _ = self.client.delete(CHANNEL, id, now),
+                    6 => _ = self.client.react(CHANNEL, id, "+1", what > 127, now),
+                    7 => self.client.mark_read(CHANNEL, Some(id), now),
                     0 => _ = self.client.retry(CHANNEL, id, now),
                     1 => _ = self.client.discard(CHANNEL, id, now),
                     2 => self.client.mark_seen(CHANNEL, Some((id, id)), now),

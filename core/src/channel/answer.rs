@@ -2,7 +2,7 @@
 
 use super::loaded::Loaded;
 use super::receive::{Answer, ChannelError, ids_of};
-use super::{Channel, Problem, key_of};
+use super::{Channel, Problem, RECENT_MAX, key_of};
 use crate::change::{ChangeView, DocKind};
 use crate::directory::Entry;
 use crate::message::MessageId;
@@ -47,6 +47,7 @@ impl Channel {
                 let gone = |id: &MessageId| loaded.fact(*id).is_none();
                 let gone: Vec<_> = ids_before.into_iter().filter(gone).collect();
                 self.take_out(window, &gone);
+                gone.iter().for_each(|id| self.late_seen(*id, *id));
                 self.windows.insert(window, loaded);
             }
             Err(error) => {
@@ -80,7 +81,14 @@ impl Channel {
 
     /// Puts a window's messages in the place of its hole.
     pub(super) fn show(&mut self, window: Window) {
-        let Some(loaded) = self.windows.get(&window) else { return };
+        let Some(loaded) = self.windows.get_mut(&window) else { return };
+        // As if a view had touched it: what was just asked for is not the first to be dropped.
+        loaded.used = self.clock;
+        self.recent.retain(|(recent, _)| *recent != window);
+        self.recent.push_back((window, self.clock));
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_front();
+        }
         let run: Vec<_> = loaded.ids().map(|id| (id.as_u128(), Some(window))).collect();
         let skipped = self.timeline.load(key_of(window), &run);
         debug_assert!(skipped.is_ok(), "a loaded window has ascending ids");

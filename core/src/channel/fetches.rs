@@ -29,9 +29,20 @@ impl Channel {
         self.fetching.clear();
     }
 
+    /// Gives every fetch up for good: the relay would not answer. The windows are not asked for again
+    /// on this connection.
+    pub(crate) fn fetches_refused(&mut self) {
+        let windows: Vec<_> = std::mem::take(&mut self.fetching).into_keys().collect();
+        for window in &windows {
+            let text = "the relay would not send the window".to_owned();
+            self.problems.push(super::Problem { window: *window, hash: None, text });
+        }
+        self.damaged.extend(windows);
+    }
+
     /// Whether a push is on its way.
     #[must_use]
     pub fn is_pushing(&self, reference: u64) -> bool {
-        self.outbox.is_pushing(reference)
+        self.outbox.is_pushing(reference) || self.notes.is_pushing(reference)
     }
 }

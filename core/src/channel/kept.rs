@@ -6,6 +6,8 @@
 
 use super::Channel;
 use super::loaded::{Loaded, Saved};
+use super::notes::NoteId;
+use super::unseen;
 use crate::change::{ChangeHash, DocKind};
 use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
@@ -39,6 +41,15 @@ pub(crate) enum Repush {
     Pushing,
     /// They could not be read; another start tries again.
     Failed,
+}
+
+/// What may be on its way once its record is stored.
+#[derive(Clone, Debug)]
+pub(crate) enum Secured {
+    /// The change of a message.
+    Change(ChangeHash),
+    /// A value of an annotation.
+    Note(NoteId, u64),
 }
 
 /// What the store has and lacks.
@@ -167,34 +178,45 @@ impl Channel {
     pub(crate) fn start_keeping(&mut self) {
         self.kept.is_on = true;
         self.outbox.start_keeping();
+        self.notes.start_keeping();
     }
 
     /// No store keeps it any more.
     pub(crate) fn stop_keeping(&mut self) {
         self.kept = Kept::default();
         self.outbox.stop_keeping();
+        self.notes.stop_keeping();
         self.outbox.is_blocked = false;
     }
 
     /// Whether own messages are to be written at once.
     pub(crate) fn has_urgent(&self) -> bool {
-        self.outbox.has_urgent()
+        self.outbox.has_urgent() || self.notes.has_urgent()
     }
 
     /// How many other records are to be written, about.
     pub(crate) fn unsaved_len(&self) -> usize {
-        if self.kept.is_on { self.kept.len() + self.outbox.relayed_len() } else { 0 }
+        let moved = self.outbox.relayed_len() + self.notes.relayed_len();
+        if self.kept.is_on { self.kept.len() + moved } else { 0 }
     }
 
-    /// The records of own messages that are to be written at once, and the changes in them, which
-    /// may be pushed when they are stored.
-    pub(crate) fn take_urgent(&mut self, name: &str) -> (Vec<StoredRecord>, Vec<ChangeHash>) {
-        self.outbox.take_urgent(name)
+    /// The records of own messages and annotations that are to be written at once, and what may be
+    /// on its way when they are stored.
+    pub(crate) fn take_urgent(&mut self, name: &str) -> (Vec<StoredRecord>, Vec<Secured>) {
+        let (mut records, hashes) = self.outbox.take_urgent(name);
+        let (notes, stored) = self.notes.take_urgent(name);
+        records.extend(notes);
+        let changes = hashes.into_iter().map(Secured::Change);
+        let notes = stored.into_iter().map(|(id, version)| Secured::Note(id, version));
+        (records, changes.chain(notes).collect())
     }
 
-    /// The store has a change of this client.
-    pub(crate) fn change_stored(&mut self, hash: &ChangeHash) {
-        self.outbox.is_stored(hash);
+    /// The store has something of this client.
+    pub(crate) fn secured(&mut self, what: &Secured) {
+        match what {
+            Secured::Change(hash) => self.outbox.is_stored(hash),
+            Secured::Note(id, version) => self.notes.is_stored(id, *version),
+        }
     }
 
     /// Everything else that is to be written; more may be left for the next batch.
@@ -224,6 +246,7 @@ impl Channel {
             records.push(record.to_stored(&Key::Seen { channel: name.to_owned() }));
             self.kept.seen = false;
         }
+        records.extend(self.notes.take_relayed(name));
         let directory = &self.directory;
         records.extend(self.outbox.take_relayed(name, |own, seq| {
             let entry = own.window.and_then(|window| directory.get(window));
@@ -312,7 +335,8 @@ impl Channel {
     }
 
     fn seen_record(&self) -> Option<SeenRecord> {
-        Some(SeenRecord { seen_to: self.seen_to?, unseen: self.unseen.to_records() })
+        let (seen_to, read) = (self.reading.seen_to?, self.reading.read);
+        Some(SeenRecord { seen_to, read, unseen: unseen::to_records(&self.unseen) })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.
@@ -345,7 +369,8 @@ impl Channel {
 
     /// Notes that all own messages are at the relay again, when they are.
     pub(crate) fn check_repush(&mut self) {
-        if self.kept.repush == Repush::Pushing && self.outbox.is_all_acked() {
+        let is_all_said = self.notes.pending() == 0;
+        if self.kept.repush == Repush::Pushing && self.outbox.is_all_acked() && is_all_said {
             self.kept.repush = Repush::Done;
             self.kept.pushed_epoch = self.head.as_ref().map(|head| head.epoch);
             self.kept.channel = true;

@@ -3,8 +3,8 @@
 //! It only receives (design 4.2): changes wait here until the next batch is applied, because one
 //! apply of many costs little more than one of few.
 
-use crate::annotation::Annotations;
-use crate::change::{ChangeHash, DocKind};
+use crate::annotation::{AnnotationKey, AnnotationValue, Annotations};
+use crate::change::{ActorId16, Authored, ChangeHash, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::message::{Content, MessageId};
 use crate::segment::{SegmentDoc, SegmentError};
@@ -86,6 +86,8 @@ pub(crate) struct Loaded {
     pub(crate) is_restored: bool,
     /// When a view last touched it: greater is later.
     pub(crate) used: u64,
+    /// Who writes annotations on top of this document in memory; another one when it is replaced.
+    annotator: Option<ActorId16>,
 }
 
 impl Loaded {
@@ -106,6 +108,7 @@ impl Loaded {
             appended_bytes: 0,
             is_restored: false,
             used: 0,
+            annotator: None,
         }
     }
 
@@ -117,7 +120,10 @@ impl Loaded {
         let loaded = SegmentDoc::load(self.window, doc, bytes)?;
         match doc {
             DocKind::Messages => self.messages = loaded,
-            DocKind::Annotations => self.annotations = Some(loaded),
+            DocKind::Annotations => {
+                self.annotations = Some(loaded);
+                self.annotator = None;
+            }
         }
         Ok(())
     }
@@ -278,6 +284,25 @@ impl Loaded {
         self.annotations.as_ref().map(|doc| doc.summary(id)).unwrap_or_default()
     }
 
+    /// Writes annotations as one change on top of its document, which takes it when it comes back
+    /// from the relay.
+    ///
+    /// # Errors
+    /// An annotation cannot be written.
+    pub(crate) fn annotate(
+        &mut self,
+        actor: impl FnOnce() -> ActorId16,
+        entries: &[(AnnotationKey, AnnotationValue)],
+    ) -> Result<Authored, SegmentError> {
+        let actor = *self.annotator.get_or_insert_with(actor);
+        self.document(DocKind::Annotations).author(actor, entries)
+    }
+
+    /// What follows is written by another actor: a change of this one was refused.
+    pub(crate) const fn retire_annotator(&mut self) {
+        self.annotator = None;
+    }
+
     /// Keeps the bytes that the segment was just loaded from, for [`Self::saved`].
     pub(crate) fn keep_bytes(&mut self, bytes: Vec<u8>) {
         self.bytes = Some(bytes);
@@ -293,7 +318,8 @@ impl Loaded {
             self.messages.messages().map(|(id, _)| self.facts.get(&id).copied()).collect();
         let facts = facts.filter(|facts| facts.len() == self.facts.len())?;
         let messages = self.bytes.take().unwrap_or_else(|| self.messages.save());
-        let annotations = self.annotations.as_ref().map(SegmentDoc::save);
+        let said = self.annotations.as_ref().filter(|doc| !doc.heads().is_empty());
+        let annotations = said.map(SegmentDoc::save);
         Some(Saved { messages, annotations, facts })
     }
 

@@ -11,7 +11,7 @@ mod filed;
 
 pub(super) use filed::Filed;
 
-use crate::change::{ActorId16, ChangeHash, MessageAuthor};
+use crate::change::{ActorId16, ChangeHash, DocKind, MessageAuthor};
 use crate::message::{Content, MessageId};
 use crate::window::{Fill, Window};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,8 @@ pub struct Push {
     pub reference: u64,
     /// The window of all of them.
     pub window: Window,
+    /// Which of the window's documents they are for.
+    pub doc: DocKind,
     /// Change chunks of one own-document, in order.
     pub chunks: Vec<Vec<u8>>,
 }
@@ -182,15 +184,26 @@ impl Outbox {
         ids.filter_map(|id| Some((*id, self.own.get(id)?)))
     }
 
-    /// How many of a span the relay has under seqs above `since_seq`, or may have: what was written
-    /// and not acknowledged.
-    pub(crate) fn relayed_in(&self, span: RangeInclusive<MessageId>, since_seq: u64) -> u64 {
-        let counts = |own: &Own| match own.stage {
-            Stage::Written => true,
-            Stage::Relayed { seq } => seq.is_some_and(|seq| seq > since_seq),
-            Stage::Held { .. } | Stage::Failed { .. } => false,
+    /// Messages of a span that the relay has under seqs above `since_seq`, or may have: what was
+    /// pushed and not acknowledged. With each, whether it is certain.
+    pub(crate) fn relayed_in(
+        &self,
+        span: RangeInclusive<MessageId>,
+        since_seq: u64,
+    ) -> impl Iterator<Item = (MessageId, bool)> + '_ {
+        let is_relayed = move |own: &Own| match own.stage {
+            Stage::Written => self.was_pushed(own).then_some(false),
+            Stage::Relayed { seq } => seq.is_some_and(|seq| seq > since_seq).then_some(true),
+            Stage::Held { .. } | Stage::Failed { .. } => None,
         };
-        self.own.range(span).filter(|(_, own)| counts(own)).count() as u64
+        self.own.range(span).filter_map(move |(id, own)| Some((*id, is_relayed(own)?)))
+    }
+
+    fn was_pushed(&self, own: &Own) -> bool {
+        let Some((number, position)) = own.place else { return false };
+        let Some(document) = self.documents.get(&number) else { return false };
+        let at = document.changes.binary_search_by_key(&position, |change| change.position);
+        document.is_restored || at.is_ok_and(|at| at < document.sent)
     }
 
     /// How many messages wait for the relay.
@@ -391,7 +404,8 @@ impl Outbox {
             document.sent = document.sent.max(first + count);
             let chunks = document.changes.iter().skip(first).take(count);
             let chunks = chunks.map(|change| change.chunk.clone()).collect();
-            return Some(Push { reference, window: document.window, chunks });
+            let (window, doc) = (document.window, DocKind::Messages);
+            return Some(Push { reference, window, doc, chunks });
         }
         None
     }

@@ -115,7 +115,8 @@ impl Channel {
         chunks_max: usize,
     ) -> Option<(Push, u32)> {
         self.head.as_ref()?;
-        let push = self.outbox.next_push(reference, relay_now_ms, PUSH_AHEAD_MS, chunks_max)?;
+        let push = self.outbox.next_push(reference, relay_now_ms, PUSH_AHEAD_MS, chunks_max);
+        let Some(push) = push else { return self.next_note_push(reference) };
         let generation = self.directory.get(push.window).map_or(0, |entry| entry.generation);
         Some((push, generation))
     }
@@ -124,7 +125,8 @@ impl Channel {
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
         self.head.as_ref()?;
-        self.outbox.next_due_ms(PUSH_AHEAD_MS)
+        let notes = self.notes.next_due_ms();
+        self.outbox.next_due_ms(PUSH_AHEAD_MS).into_iter().chain(notes).min()
     }
 
     /// Sends a failed message again, under its id; false if it has not failed.
@@ -143,6 +145,7 @@ impl Channel {
         if failed && self.outbox.discard(id) {
             if self.timeline.get(id.as_u128()) == Some(None) {
                 self.timeline.remove(id.as_u128());
+                self.settle_gone(id);
             }
             self.changed.sent = true;
             self.kept.counted();

@@ -3,15 +3,16 @@
 use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
-use super::unseen::UnseenRun;
 use crate::change::{ChangeBody, ChangeError, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
+use crate::late::UnseenRun;
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::storage::Fact;
 use crate::timeline::Timeline;
 use crate::window::Window;
 use crate::wire::{Cursor, WireError, is_late};
+use std::collections::BTreeSet;
 
 /// The answer to an `open`.
 #[derive(Clone, Debug)]
@@ -138,13 +139,14 @@ impl Channel {
             // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
             let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
-            self.seen_to = self.seen_to.max(Some(newest));
+            self.reading.seen_to = self.reading.seen_to.max(Some(newest));
             self.kept.saw();
         }
         self.flush();
         if opened.resumed {
             self.take_entries(&opened.directory);
             if !opened.late.is_empty() {
+                self.reading.last_late_seq = opened.head.seq;
                 self.late_missed(opened.late, since_seq);
                 self.kept.saw();
             }
@@ -155,7 +157,10 @@ impl Channel {
         if new_epoch {
             self.windows.clear();
             self.outbox.epoch_changed();
-            self.unseen.clear();
+            self.notes.epoch_changed();
+            self.forget_marks();
+            // What came late and was not seen is news still; what is pushed again may be told again.
+            self.unseen.void_seqs();
             self.kept.epoch_changed();
             self.kept.saw();
         }
@@ -201,6 +206,7 @@ impl Channel {
     pub fn disconnected(&mut self, relay_now_ms: u64) {
         self.fetching.clear();
         self.outbox.disconnected();
+        self.notes.disconnected();
         if self.head.is_some() && self.complete_until_ms.is_none() {
             self.complete_until_ms = Some(relay_now_ms);
         }
@@ -227,6 +233,7 @@ impl Channel {
         (head.seq, head.hash) = (last_seq, view.hash);
         self.kept.moved();
         let own = self.outbox.confirmed(&view.hash, arrival.seq).is_some();
+        self.notes.confirmed(&view.hash, last_seq);
         self.find_own(&view, &arrival);
         let facts = self.facts_of(&view, &arrival, own, now_ms);
         let known = self.directory.get(arrival.window);
@@ -279,13 +286,15 @@ impl Channel {
             return Vec::new();
         }
         let ids = ids_of(view);
+        let of_user = self.written_by_user(view);
         let mut facts = Vec::with_capacity(ids.len());
         for (seq, (at, id)) in (arrival.seq..).zip(ids.into_iter().enumerate()) {
             let late = is_late(&arrival.late, at);
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
-            if late && !own {
-                self.late_came(id, seq, arrival.window);
+            if late && !own && !of_user.contains(&id) {
+                self.reading.last_late_seq = seq;
+                self.late_came(id, seq);
                 self.kept.saw();
             } else {
                 self.settle_late(id);
@@ -294,6 +303,13 @@ impl Channel {
         self.changed.sent |= own;
         self.changed.live |= !own;
         facts
+    }
+
+    /// The messages of a change that the user of this replica wrote, on whichever device.
+    fn written_by_user(&self, view: &ChangeView) -> BTreeSet<MessageId> {
+        let ChangeBody::Messages(ops) = &view.body else { return BTreeSet::new() };
+        let of_user = ops.iter().filter(|op| op.content.from == self.user);
+        of_user.map(|op| op.id).collect()
     }
 
     /// Counts a change in the directory; false if its window's entry has it already, because an
@@ -341,6 +357,8 @@ impl Channel {
             }
             loaded.push(arrived);
             self.waiting.insert(window);
+        } else {
+            self.holes_grown = true;
         }
         self.refresh_hole(window);
     }
@@ -384,6 +402,12 @@ impl Channel {
 
     /// The relay has stored a push, or a prefix of it.
     pub fn acked(&mut self, reference: u64, seqs: &[u64]) {
+        if self.notes.is_pushing(reference) {
+            if let Some(seq) = seqs.last() {
+                self.notes.acked(reference, *seq);
+            }
+            return;
+        }
         for id in self.outbox.acked(reference, seqs) {
             self.stored(id);
         }
@@ -392,6 +416,13 @@ impl Channel {
 
     /// The relay has refused the change `index` of a push for good.
     pub fn nacked(&mut self, reference: u64, index: usize, code: &str, relay_now_ms: u64) {
+        if let Some(window) = self.notes.nacked(reference, code) {
+            if let Some(loaded) = self.windows.get_mut(&window) {
+                loaded.retire_annotator();
+            }
+            self.changed.edited = true;
+            return;
+        }
         match self.outbox.nacked(reference, index, code, relay_now_ms) {
             Refused::Duplicate(id) => {
                 // It is counted in whichever window has it, and shown once that is loaded.

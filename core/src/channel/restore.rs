@@ -8,18 +8,24 @@
 use super::Channel;
 use super::kept::Repush;
 use super::loaded::Loaded;
+use super::notes::NoteId;
 use super::outbox::Filed;
 use super::receive::ids_of;
+use super::unseen;
 use crate::change::{ChangeView, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::limits::MAKER_AHEAD_MS_MAX;
 use crate::message::MessageId;
 use crate::storage::{
-    AppendedRecord, ChannelRecord, Fact, Key, OwnRecord, RecordError, SeenRecord, SegmentRecord,
+    AppendedRecord, ChannelRecord, Fact, Key, NoteRecord, OwnRecord, RecordError, SeenRecord,
+    SegmentRecord,
 };
 use crate::window::Window;
 use crate::wire::{Epoch, is_late};
 use std::collections::BTreeSet;
+
+/// How long a sibling's message is left to the sibling, in ms.
+const SIBLING_MS: u64 = 5_000;
 
 /// What a store has of a channel.
 #[derive(Debug, Default)]
@@ -28,8 +34,17 @@ pub(crate) struct Restored {
     pub(crate) seen: Option<SeenRecord>,
     /// Messages that the relay does not have.
     pub(crate) own: Vec<(MessageId, OwnRecord)>,
+    /// Annotations that the relay does not have.
+    pub(crate) notes: Vec<(NoteId, NoteRecord)>,
     /// Windows that there is something of.
     pub(crate) windows: BTreeSet<Window>,
+}
+
+/// What a store has of this device's own.
+#[derive(Debug, Default)]
+pub(crate) struct OwnRecords {
+    pub(crate) messages: Vec<(MessageId, OwnRecord)>,
+    pub(crate) notes: Vec<(NoteId, NoteRecord)>,
 }
 
 /// A window as it came from the store.
@@ -59,17 +74,24 @@ impl Channel {
                 self.observe_time(*time_ms, relay_now_ms);
             }
             let newest = MessageId::from_parts(times.into_iter().max().unwrap_or(0), u128::MAX);
-            self.seen_to = Some(newest);
+            self.reading.seen_to = self.reading.read.max(Some(newest));
         }
         if let Some(record) = restored.seen {
-            self.seen_to = Some(record.seen_to);
-            self.unseen.restore(record.unseen);
+            // What was written while it was read was in view.
+            self.reading.seen_to = self.reading.read.max(Some(record.seen_to));
+            self.reading.read = self.reading.read.max(record.read);
+            // The relay may not know yet.
+            self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
+            unseen::restore(&mut self.unseen, record.unseen);
         }
         for (id, record) in restored.own {
             if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {
                 self.ids.observe(id);
             }
             self.outbox.restore(id, record, Filed::Unsent, None);
+        }
+        for (id, record) in restored.notes {
+            self.notes.restore(id, record, Filed::Unsent, 0);
         }
         self.check_epoch(true);
         self.rebuild();
@@ -89,16 +111,19 @@ impl Channel {
         self.outbox.is_blocked = true;
     }
 
-    /// Takes in the relayed messages of the store: they are pushed again. None if they could not be
-    /// read.
-    pub(crate) fn restore_relayed(&mut self, relayed: Option<Vec<(MessageId, OwnRecord)>>) {
+    /// Takes in the relayed messages and annotations of the store: they are pushed again. None if
+    /// they could not be read.
+    pub(crate) fn restore_relayed(&mut self, relayed: Option<OwnRecords>) {
         self.outbox.is_blocked = false;
-        let Some(relayed) = relayed else {
+        let Some(OwnRecords { messages, notes }) = relayed else {
             self.kept.repush = Repush::Failed;
             return;
         };
         self.kept.repush = Repush::Pushing;
-        for (id, record) in relayed {
+        for (id, record) in notes {
+            self.changed.edited |= self.notes.restore(id, record, Filed::Relayed, 0);
+        }
+        for (id, record) in messages {
             if self.outbox.restore(id, record, Filed::Relayed, None)
                 && self.timeline.insert(id.as_u128(), None)
             {
@@ -111,24 +136,34 @@ impl Channel {
         }
     }
 
-    /// A sibling's message was written: it is shown, and left to the sibling until
-    /// `foreign_until_ms` of the relay's clock.
-    pub(crate) fn restore_foreign(
-        &mut self,
-        id: MessageId,
-        record: OwnRecord,
-        foreign_until_ms: u64,
-    ) {
+    /// A sibling's message was written: it is shown, and left to the sibling for some seconds.
+    pub(crate) fn restore_foreign(&mut self, id: MessageId, record: OwnRecord, relay_now_ms: u64) {
         self.flush();
         self.changed.sent |= self.outbox.drop_outdated(id, &record);
         if self.timeline.get(id.as_u128()).flatten().is_some() {
             // It came from the relay meanwhile.
             return;
         }
+        // An answer that is written here comes after it.
+        if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {
+            self.ids.observe(id);
+        }
+        let foreign_until_ms = relay_now_ms.saturating_add(SIBLING_MS);
         if self.outbox.restore(id, record, Filed::Unsent, Some(foreign_until_ms)) {
             self.timeline.insert(id.as_u128(), None);
             self.changed.sent = true;
         }
+    }
+
+    /// A sibling wrote, changed or dropped an annotation.
+    pub(crate) fn restore_foreign_note(
+        &mut self,
+        id: &NoteId,
+        record: Option<NoteRecord>,
+        relay_now_ms: u64,
+    ) {
+        self.notes.foreign(id, record, relay_now_ms.saturating_add(SIBLING_MS));
+        self.changed.edited = true;
     }
 
     /// Of the messages between two, a sibling's that are not in the store any more go: they were
@@ -142,6 +177,7 @@ impl Channel {
             if !there.contains(&id) && self.outbox.drop_foreign(id) {
                 if self.timeline.get(id.as_u128()) == Some(None) {
                     self.timeline.remove(id.as_u128());
+                    self.settle_gone(id);
                 }
                 self.changed.sent = true;
             }
@@ -150,7 +186,10 @@ impl Channel {
 
     /// Another client on the store saw more.
     pub(crate) fn merge_seen(&mut self, record: &SeenRecord) {
-        self.see(record.seen_to);
+        match record.read {
+            Some(read) => self.see(read),
+            None => self.reading.seen_to = self.reading.seen_to.max(Some(record.seen_to)),
+        }
     }
 
     /// A window is written by another client: it may be read from now on.
@@ -216,10 +255,10 @@ impl Channel {
         loaded.is_restored = true;
         self.windows.insert(window, loaded);
         self.show(window);
-        self.list_late(window);
         self.take_entry(window, entry);
-        // It may be behind: a hole stands for what it lacks.
+        // It may be behind: a hole stands for what it lacks, late messages among it.
         self.refresh_hole(window);
+        self.list_late(window);
         if !is_whole {
             self.kept.loaded(window);
         }

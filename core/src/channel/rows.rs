@@ -5,10 +5,10 @@ use super::outbox::{SendState, Stage};
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
-use crate::viewport::{At, Query, QueryError, Ranked, resolve};
+use crate::viewport::{At, Query, QueryError, Ranked, Source, resolve};
 use crate::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// A message as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,19 @@ impl Ranked for Channel {
     }
 }
 
+impl Source for Channel {
+    type Row = Item;
+
+    fn ids(&self, rows: Range<u64>) -> Vec<Option<MessageId>> {
+        Self::ids(self, rows)
+    }
+
+    fn row(&self, index: u64, id: Option<MessageId>) -> Item {
+        let message = id.and_then(|id| self.get(id));
+        message.map_or(Item::Placeholder { index }, |message| Item::Message(Box::new(message)))
+    }
+}
+
 impl Channel {
     /// Answers a viewport query from what is loaded.
     ///
@@ -112,9 +125,40 @@ impl Channel {
         let rows = self.timeline.rows(range);
         self.clock += 1;
         let mut wanted = self.needed(query.at, &rows);
-        wanted.retain(|w| self.windows.contains_key(w) || !self.kept.stored.contains(w));
-        wanted.retain(|w| !self.fetching.contains_key(w) && !self.damaged.contains(w));
+        wanted.retain(|window| self.is_fetchable(*window));
         Ok(wanted)
+    }
+
+    /// The windows that what was said of messages needs, and can be fetched now.
+    pub(crate) fn wanted_by_notes(&mut self) -> Vec<Window> {
+        let needed = self.needed_by_notes();
+        needed.into_iter().filter(|window| self.is_fetchable(*window)).collect()
+    }
+
+    fn is_fetchable(&self, window: Window) -> bool {
+        (self.windows.contains_key(&window) || !self.kept.stored.contains(&window))
+            && !self.fetching.contains_key(&window)
+            && !self.damaged.contains(&window)
+    }
+
+    /// Whether a window is in the store, not loaded and not being read.
+    fn is_readable(&self, window: Window) -> bool {
+        self.kept.stored.contains(&window)
+            && !self.kept.looking.contains(&window)
+            && !self.windows.contains_key(&window)
+    }
+
+    /// The windows that what was said of messages needs, and the store has.
+    pub(crate) fn wanted_stored_by_notes(&mut self) -> Vec<Window> {
+        let needed = self.needed_by_notes();
+        needed.into_iter().filter(|window| self.is_readable(*window)).collect()
+    }
+
+    /// The windows to load before a range of rows is certain, and what is touched by it as used.
+    pub(crate) fn needed_in(&mut self, at: At, range: Range<u64>) -> Vec<Window> {
+        let rows = self.timeline.rows(range);
+        self.clock += 1;
+        self.needed(at, &rows)
     }
 
     /// The windows of a query that the store has and are not loaded nor being read.
@@ -125,16 +169,13 @@ impl Channel {
         let Ok(range) = resolve(query, self) else { return Vec::new() };
         let rows = self.timeline.rows(range);
         let mut needed = self.needed(query.at, &rows);
-        needed.retain(|w| {
-            let is_there = self.kept.stored.contains(w) && !self.kept.looking.contains(w);
-            is_there && !self.windows.contains_key(w)
-        });
+        needed.retain(|window| self.is_readable(*window));
         needed
     }
 
-    /// The messages of a range of rows, without their content: for tests and logs.
+    /// The messages of a range of rows, without their content; None where one is not loaded.
     #[must_use]
-    pub fn ids(&self, range: std::ops::Range<u64>) -> Vec<Option<MessageId>> {
+    pub fn ids(&self, range: Range<u64>) -> Vec<Option<MessageId>> {
         let rows = self.timeline.rows(range);
         let id = |row: &Row<_>| match row {
             Row::Message { id, .. } => MessageId::from_u128(*id).ok(),
@@ -151,7 +192,7 @@ impl Channel {
 
     /// The windows to load before rows are certain: those behind, then those not loaded. An anchor
     /// by id or time has its row by what stands before it, so windows that cover it count as well.
-    fn needed(&mut self, at: At, rows: &Rows<Option<Window>>) -> Vec<Window> {
+    pub(super) fn needed(&mut self, at: At, rows: &Rows<Option<Window>>) -> Vec<Window> {
         let anchor_ms = match at {
             At::Id(id) => Some(id.time_ms()),
             At::Time(time_ms) => Some(time_ms),
@@ -211,7 +252,8 @@ impl Channel {
                 Stage::Relayed { seq } => seq,
                 Stage::Held { .. } | Stage::Written | Stage::Failed { .. } => None,
             };
-            return Some(MessageRow { seq, send, ..MessageRow::plain(id, content, arrived_ms) });
+            let row = MessageRow { seq, send, ..MessageRow::plain(id, content, arrived_ms) };
+            return Some(row.annotated(self.annotations(id, None)));
         };
         let loaded = self.windows.get(&window)?;
         let fact = loaded.fact(id)?;
@@ -219,7 +261,7 @@ impl Channel {
         let plain =
             MessageRow::plain(id, loaded.content(id)?, arrived_ms.unwrap_or_else(|| id.time_ms()));
         let row = MessageRow { seq: Some(fact.seq), late: fact.late, send, ..plain };
-        Some(row.annotated(loaded.annotations(id)))
+        Some(row.annotated(self.annotations(id, holder)))
     }
 
     /// The message of an id, if this replica holds it.
@@ -262,6 +304,6 @@ impl MessageRow {
     }
 }
 
-fn window_of(key: &HoleKey) -> Option<Window> {
+pub(super) fn window_of(key: &HoleKey) -> Option<Window> {
     Window::new(key.level, key.start_ms).ok()
 }

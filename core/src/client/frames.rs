@@ -3,6 +3,7 @@
 use super::{Client, Event, Now, Slot, SlotStage};
 use crate::channel::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer, UnseenRun};
 use crate::directory::Directory;
+use crate::read_state::ReadState;
 use crate::wire::encode_client;
 use crate::wire::{ChannelInfo, ClientFrame, Code, Cursor, LateRun, RelayFrame, SavedDoc, Tail};
 
@@ -52,7 +53,15 @@ impl Client {
             }
             RelayFrame::Channels { list, more } => self.channels_came(list, more),
             RelayFrame::Entries { channel, directory } => self.entries(&channel, &directory, now),
-            // Read state and presence have no reader here yet; parts were put together before.
+            RelayFrame::Marks { channel, user, seq, read, delivered, unseen_late } => {
+                let delivered = delivered.unwrap_or(0);
+                let marks = ReadState { read, seq, delivered, unseen_late };
+                self.marks_came(&channel, user, marks);
+            }
+            RelayFrame::Ephemeral { channel, user, payload } => {
+                self.ephemeral_came(channel, user, payload);
+            }
+            // Parts were put together before.
             _ => {}
         }
     }
@@ -89,6 +98,7 @@ impl Client {
     fn changes(&mut self, channel: &str, arrival: Arrival, now: Now) {
         let Some(slot) = opened_slot(&mut self.slots, channel, SlotStage::Open) else { return };
         match slot.replica.change(arrival, now.wall_ms) {
+            Ok(()) if self.options.delivered => slot.replica.received_more(),
             Ok(()) => {}
             // Nothing of a change that cannot be read may be skipped: its seqs would be missing.
             Err(ChannelError::Gap { .. } | ChannelError::NotOpen) => {
@@ -170,14 +180,18 @@ impl Client {
             // It may be taken later; the reconnect's delay spreads the load.
             return self.disconnect(RELAY_BUSY, now);
         }
+        let is_push = reference.is_some_and(|reference| self.pushes.contains_key(&reference));
         if let Some(reference) = reference {
             self.nacked(reference, 0, code.as_str(), now);
         }
         let Some(slot) = channel.and_then(|channel| self.slots.get_mut(channel)) else { return };
-        slot.replica.fetches_failed();
-        // Views may want other windows, and learn that those refused do not come.
-        slot.hungry = true;
+        if slot.stage == SlotStage::Open && reference.is_some() && !is_push {
+            // The same again would be refused again.
+            slot.replica.fetches_refused();
+            slot.hungry = true;
+        }
         if slot.stage == SlotStage::Opening {
+            slot.replica.fetches_failed();
             // Refused, not lost: it is opened again after the next reconnect.
             slot.stage = SlotStage::Refused;
             slot.refusal = Some(code.as_str().to_owned());

@@ -1,7 +1,6 @@
 //! What was written, on its way out: one push per own-document at a time.
 
 use super::{Client, Now, SlotStage};
-use crate::change::DocKind;
 use crate::wire::{ClientFrame, encode_client};
 
 impl Client {
@@ -16,6 +15,8 @@ impl Client {
             if slot.stage != SlotStage::Open {
                 continue;
             }
+            // On what the relay has now: what was said offline goes as one change.
+            slot.replica.write_notes(relay_ms, &mut self.entropy);
             let chunks_max = self.connection.push_chunks_max;
             while let Some((push, generation)) =
                 slot.replica.next_push(self.next_reference, relay_ms, chunks_max)
@@ -27,7 +28,7 @@ impl Client {
                     channel: name.clone(),
                     window: push.window,
                     generation,
-                    doc: DocKind::Messages,
+                    doc: push.doc,
                     chunks: push.chunks,
                 };
                 self.frames.push_back(encode_client(&frame));

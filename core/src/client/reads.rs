@@ -7,11 +7,12 @@
 
 use super::storage::StoredChannel;
 use super::{Client, Event, Now};
-use crate::channel::{Repush, Restored};
+use crate::annotation::AnnotationKey;
+use crate::channel::{OwnRecords, Repush, Restored};
 use crate::message::MessageId;
 use crate::storage::{
-    ChannelRecord, Key, KeyRange, OwnRecord, ReadRequest, RecordError, SeenRecord, StoredRecord,
-    SummaryRecord,
+    ChannelRecord, Key, KeyRange, NoteRecord, OwnRecord, ReadRequest, RecordError, SeenRecord,
+    StoredRecord, SummaryRecord,
 };
 use crate::viewport::Query;
 use crate::window::Window;
@@ -25,9 +26,6 @@ const KEYS_MAX: usize = 10_000;
 
 /// Windows of a channel that are read at a time.
 const LOOK_UPS_MAX: usize = 8;
-
-/// How long a sibling's message is left to the sibling, in ms.
-const SIBLING_MS: u64 = 5_000;
 
 /// What a question is for.
 #[derive(Clone, Debug)]
@@ -46,6 +44,8 @@ enum Purpose {
     Relayed { channel: String },
     /// Messages that a sibling wrote or removed, from the first to the last.
     Siblings { channel: String, first: MessageId, last: MessageId },
+    /// An annotation that a sibling wrote or removed.
+    Note { channel: String, note: AnnotationKey },
     /// What a sibling has seen.
     Seen { channel: String },
 }
@@ -164,8 +164,20 @@ impl Client {
             return;
         }
         let mut siblings: BTreeMap<String, (MessageId, MessageId)> = BTreeMap::new();
-        for key in keys.iter().filter_map(|key| Key::decode(key)) {
-            if matches!(key, Key::Unsent { .. }) && !self.connection.is_ready() {
+        let keys: Vec<_> = keys.iter().filter_map(|key| Key::decode(key)).collect();
+        // Moved, not dropped: it stays until it comes from the relay.
+        let relayed = |key: &Key| match key {
+            Key::Relayed { channel, id } => Some((channel.clone(), *id)),
+            _ => None,
+        };
+        let relayed: BTreeSet<_> = keys.iter().filter_map(relayed).collect();
+        let is_moved = |key: &Key| match key {
+            Key::Unsent { channel, id } => relayed.contains(&(channel.clone(), *id)),
+            _ => false,
+        };
+        for key in keys.iter().filter(|key| !is_moved(key)).cloned() {
+            let is_unsent = matches!(key, Key::Unsent { .. } | Key::UnsentNote { .. });
+            if is_unsent && !self.connection.is_ready() {
                 // It may be closed before it can send: this client sends it then.
                 self.open_slot(key.channel(), now);
             }
@@ -178,6 +190,10 @@ impl Client {
                 Key::Unsent { channel, id } => {
                     let (first, last) = siblings.entry(channel).or_insert((id, id));
                     (*first, *last) = (id.min(*first), id.max(*last));
+                }
+                Key::UnsentNote { ref channel, ref note } => {
+                    let purpose = Purpose::Note { channel: channel.clone(), note: note.clone() };
+                    self.storage.reads.ask(purpose, KeyRange::one(&key), true);
                 }
                 Key::Segment { window, .. } => slot.replica.window_stored(window),
                 Key::Seen { ref channel } => {
@@ -222,12 +238,18 @@ impl Client {
 
     /// Asks for windows that views need and the store has, and for what replicas want of it.
     pub(super) fn look_up_all(&mut self) {
-        let mut views: Vec<_> = self.views.values().collect();
-        views.sort_by_key(|view| std::cmp::Reverse(view.moved));
-        let views: Vec<_> =
-            views.into_iter().map(|view| (view.channel.clone(), view.query)).collect();
-        for (channel, query) in views {
+        for (channel, query) in self.queries_of_views() {
             self.look_up(&channel, &query);
+        }
+        let hungry = |slot: &super::Slot| slot.hungry && !slot.is_loading();
+        for (name, slot) in self.slots.iter_mut().filter(|(_, slot)| hungry(slot)) {
+            for window in slot.replica.wanted_stored_by_notes() {
+                if slot.replica.looking_len() < LOOK_UPS_MAX {
+                    slot.replica.look_up_started(window);
+                    let purpose = Purpose::Window { channel: name.clone(), window };
+                    self.storage.reads.ask(purpose, KeyRange::window(name, window), true);
+                }
+            }
         }
         for (name, slot) in &mut self.slots {
             for window in slot.replica.take_erased() {
@@ -280,7 +302,15 @@ impl Client {
             }
             Purpose::Siblings { channel, first, last } => {
                 let own = self.own_records(records);
-                self.siblings_read(&channel, (first, last), own, now);
+                self.siblings_read(&channel, (first, last), own.messages, now);
+            }
+            Purpose::Note { channel, note } => {
+                let record = self.own_records(records).notes.pop().map(|(_, record)| record);
+                let relay_ms = self.clock.relay_ms(now);
+                if let Some(slot) = self.slots.get_mut(&channel) {
+                    slot.replica.restore_foreign_note(&(note.id(), note), record, relay_ms);
+                    slot.hungry = true;
+                }
             }
             Purpose::Seen { channel } => {
                 let seen =
@@ -321,7 +351,11 @@ impl Client {
                 Some(Key::Segment { window, .. } | Key::Appended { window, .. }) => {
                     part.windows.insert(window);
                 }
-                _ => part.own.extend(self.own_records(vec![record])),
+                _ => {
+                    let own = self.own_records(vec![record]);
+                    part.own.extend(own.messages);
+                    part.notes.extend(own.notes);
+                }
             }
         }
         let relay_ms = self.clock.relay_ms(now);
@@ -331,6 +365,7 @@ impl Client {
         restored.channel = restored.channel.take().or(part.channel);
         restored.seen = restored.seen.take().or(part.seen);
         restored.own.extend(part.own);
+        restored.notes.extend(part.notes);
         restored.windows.extend(part.windows);
         loading.waiting = loading.waiting.saturating_sub(1);
         if loading.waiting > 0 {
@@ -361,9 +396,10 @@ impl Client {
         slot.hungry = true;
     }
 
-    fn relayed_read(&mut self, channel: &str, own: Option<Vec<(MessageId, OwnRecord)>>) {
+    fn relayed_read(&mut self, channel: &str, own: Option<OwnRecords>) {
         if let Some(slot) = self.slots.get_mut(channel) {
             slot.replica.restore_relayed(own);
+            slot.hungry = true;
         }
     }
 
@@ -374,20 +410,27 @@ impl Client {
         own: Vec<(MessageId, OwnRecord)>,
         now: Now,
     ) {
-        let until_ms = self.clock.relay_ms(now).saturating_add(SIBLING_MS);
+        let relay_ms = self.clock.relay_ms(now);
         let Some(slot) = self.slots.get_mut(channel) else { return };
         slot.replica.keep_foreign(range, &own.iter().map(|(id, _)| *id).collect());
         for (id, record) in own {
-            slot.replica.restore_foreign(id, record, until_ms);
+            slot.replica.restore_foreign(id, record, relay_ms);
         }
     }
 
-    fn own_records(&mut self, records: Vec<StoredRecord>) -> Vec<(MessageId, OwnRecord)> {
-        let mut own = Vec::new();
+    fn own_records(&mut self, records: Vec<StoredRecord>) -> OwnRecords {
+        let mut own = OwnRecords::default();
         for record in records {
-            let read = self.record(record, OwnRecord::read);
-            if let Some((Key::Unsent { id, .. } | Key::Relayed { id, .. }, record)) = read {
-                own.push((id, record));
+            match Key::decode(&record.key) {
+                Some(Key::Unsent { id, .. } | Key::Relayed { id, .. }) => {
+                    let read = self.record(record, OwnRecord::read);
+                    own.messages.extend(read.map(|(_, record)| (id, record)));
+                }
+                Some(Key::UnsentNote { note, .. } | Key::RelayedNote { note, .. }) => {
+                    let read = self.record(record, NoteRecord::read);
+                    own.notes.extend(read.map(|(_, record)| ((note.id(), note), record)));
+                }
+                _ => {}
             }
         }
         own

@@ -4,7 +4,7 @@
 //! store gets fewer and larger ones; what was written here never waits for another batch. A store that failed is left alone: the client goes on in memory and nothing waits for it.
 
 use super::{Client, Event, Now};
-use crate::change::ChangeHash;
+use crate::channel::Secured;
 use crate::storage::{StorageBatch, StoredRecord, SummaryRecord};
 use std::collections::BTreeMap;
 
@@ -39,8 +39,8 @@ impl StoredChannel {
 pub(super) struct Storage {
     pub(super) is_on: bool,
     batches: u64,
-    /// The batches that are being written, and the own changes in them.
-    out: BTreeMap<u64, Vec<(String, ChangeHash)>>,
+    /// The batches that are being written, and what of this client is in them.
+    out: BTreeMap<u64, Vec<(String, Secured)>>,
     /// What is to be written that no open channel has: of channels that were closed, or are bad.
     loose: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) reads: super::reads::Reads,
@@ -72,10 +72,13 @@ impl Client {
             if is_idle { std::mem::take(&mut self.storage.loose) } else { BTreeMap::new() };
         let mut changes = Vec::new();
         for (name, slot) in &mut self.slots {
-            let (urgent, hashes) = slot.replica.take_urgent(name);
+            let (urgent, secured) = slot.replica.take_urgent(name);
             records.extend(urgent.into_iter().map(pair));
-            changes.extend(hashes.into_iter().map(|hash| (name.clone(), hash)));
-            if is_idle && slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms) {
+            changes.extend(secured.into_iter().map(|secured| (name.clone(), secured)));
+            if is_idle
+                && !slot.is_loading()
+                && slot.write_at_ms.is_some_and(|at_ms| at_ms <= now.steady_ms)
+            {
                 records.extend(slot.replica.take_unsaved(name, relay_ms).into_iter().map(pair));
                 let more = slot.replica.unsaved_len() > 0;
                 slot.write_at_ms = more.then_some(now.steady_ms + WRITE_MS);
@@ -94,9 +97,9 @@ impl Client {
     /// A batch is stored: what is in it outlives a crash. Its messages may be pushed.
     pub fn handle_stored(&mut self, number: u64, now: Now) {
         let Some(changes) = self.storage.out.remove(&number) else { return };
-        for (channel, hash) in changes {
+        for (channel, secured) in changes {
             if let Some(slot) = self.slots.get_mut(&channel) {
-                slot.replica.change_stored(&hash);
+                slot.replica.secured(&secured);
             }
         }
         self.settle(now);
@@ -124,6 +127,7 @@ impl Client {
     /// gives it, in one batch or several.
     pub fn save(&mut self, now: Now) {
         self.storage.now = now;
+        self.send_marks(now, true);
         for slot in self.slots.values_mut() {
             if slot.replica.unsaved_len() > 0 {
                 slot.write_at_ms = Some(now.steady_ms);
@@ -159,7 +163,8 @@ impl Client {
             return;
         }
         for slot in self.slots.values_mut() {
-            let changes = slot.replica.unsaved_len();
+            // What the store has is not overwritten before it is read.
+            let changes = if slot.is_loading() { 0 } else { slot.replica.unsaved_len() };
             let delay_ms = if changes >= WRITE_CHANGES_MAX { 0 } else { WRITE_MS };
             let at_ms = now.steady_ms + delay_ms;
             let planned_ms = slot.write_at_ms.map_or(at_ms, |known| known.min(at_ms));

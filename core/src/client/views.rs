@@ -3,10 +3,15 @@
 //! A view by index, fraction or time keeps its rows until they are exact, then holds on to the message it
 //! stands at, so that what comes in above does not move it.
 
+use super::live::Told;
 use super::{Client, CommandError, Now};
-use crate::channel::{Item, View};
+use crate::channel::{Changed, Channel, Item, View};
+use crate::late::Toward;
+use crate::limits::ROWS_MAX;
 use crate::message::MessageId;
-use crate::viewport::{At, Query, QueryError, Ranked, resolve};
+use crate::viewport::{At, Batch, LiveWindow, Query, QueryError, Ranked, Reason, resolve};
+use std::cmp::Ordering;
+use std::ops::Range;
 
 /// The name of a live view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +26,7 @@ pub enum Edge {
     Index(u64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct LiveView {
     pub(super) channel: String,
     pub(super) query: Query,
@@ -29,6 +34,91 @@ pub(super) struct LiveView {
     rows: u64,
     /// When it was moved last: greater is later.
     pub(super) moved: u64,
+    /// The rows that its host was told of.
+    pub(super) window: LiveWindow<Item>,
+    /// What happened since.
+    pub(super) batch: Batch,
+    pub(super) told: Told,
+    /// The first and the last message that its reader sees, if that was told.
+    visible: Option<(MessageId, MessageId)>,
+    /// When it was moved last, in steady ms.
+    pub(super) moved_ms: u64,
+    /// How many queries its channel had answered then.
+    pub(super) moved_query: u64,
+    /// When what it needs is asked for although much is on its way, in steady ms, if it waits for that.
+    pub(super) rest_at_ms: Option<u64>,
+    /// What its reader scrolls towards, until it was asked for.
+    pub(super) ahead: Option<Query>,
+}
+
+/// How many screens ahead of its reader a view looks.
+const SCREENS_AHEAD: u64 = 2;
+
+impl LiveView {
+    fn new(channel: &str, query: Query) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            query,
+            rows: query.before + query.after,
+            moved: 0,
+            window: LiveWindow::new(),
+            batch: Batch::default(),
+            told: Told::default(),
+            visible: None,
+            moved_ms: 0,
+            moved_query: 0,
+            rest_at_ms: None,
+            ahead: None,
+        }
+    }
+
+    /// The rows it needs: what it asks for, and what its host was told of.
+    pub(super) fn queries(&self) -> impl Iterator<Item = Query> + use<> {
+        let told = self.window.range();
+        let after = (told.end - told.start).min(ROWS_MAX);
+        let told = Query { at: At::Index(told.start), before: 0, after };
+        let is_more = after > 0 && !self.window.is_reset();
+        std::iter::once(self.query).chain(is_more.then_some(told))
+    }
+
+    /// Takes in which messages its reader sees; which way that went, if any.
+    fn see(&mut self, seen: &[MessageId]) -> Option<Toward> {
+        let ends = seen.first().copied().zip(seen.last().copied())?;
+        let before = self.visible.replace(ends)?;
+        match ends.0.cmp(&before.0) {
+            Ordering::Less => Some(Toward::Up),
+            Ordering::Greater => Some(Toward::Down),
+            Ordering::Equal => None,
+        }
+    }
+
+    /// Looks a few screens beyond the rows it holds.
+    fn look_ahead(&mut self, toward: Toward, held: &Range<u64>, screen: u64) {
+        let rows = screen.saturating_mul(SCREENS_AHEAD).min(ROWS_MAX);
+        self.ahead = Some(match toward {
+            Toward::Down => Query { at: At::Index(held.end), before: 0, after: rows },
+            Toward::Up | Toward::Oldest => {
+                Query { at: At::Index(held.start), before: rows, after: 0 }
+            }
+        });
+    }
+
+    /// The first and the last message that its reader sees, or about where they stand; all of the view
+    /// as long as nothing else was told.
+    pub(super) fn seen(&self, replica: &Channel) -> Option<(MessageId, MessageId)> {
+        if self.visible.is_some() {
+            return self.visible;
+        }
+        let is_told = !self.window.is_reset();
+        let asked = || resolve(&self.query, replica).unwrap_or_default();
+        let rows = if is_told { self.window.range() } else { asked() };
+        let last = rows.end.checked_sub(1).filter(|last| rows.start <= *last)?;
+        let id = |row: u64| replica.ids(row..row + 1).first().copied().flatten();
+        let time_ms = |row| replica.time_of_row(row);
+        let first = id(rows.start).or_else(|| Some(MessageId::first_of(time_ms(rows.start)?)))?;
+        let last = id(last).or_else(|| Some(MessageId::from_parts(time_ms(last)?, u128::MAX)))?;
+        Some((first, last))
+    }
 }
 
 impl Client {
@@ -46,9 +136,7 @@ impl Client {
         let id = ViewId(self.next_view);
         let query = self.checked(channel, query)?;
         self.next_view += 1;
-        let rows = query.before + query.after;
-        let view = LiveView { channel: channel.to_owned(), query, rows, moved: 0 };
-        self.views.insert(id, view);
+        self.views.insert(id, LiveView::new(channel, query));
         self.moved(id, now);
         Ok(id)
     }
@@ -63,6 +151,9 @@ impl Client {
         if let Some(view) = self.views.get_mut(&id) {
             view.rows = query.before + query.after;
             view.query = query;
+            view.visible = None;
+            view.ahead = None;
+            view.window.moved(Reason::Goto);
         }
         self.moved(id, now);
         Ok(())
@@ -116,13 +207,10 @@ impl Client {
             Edge::Index(index) => index,
         };
         let (first_row, last_row) = (row_of(first), row_of(last));
-        let seen =
-            slot.replica.ids(first_row..last_row.saturating_add(1).min(first_row + view.rows));
-        if let (Some(first), Some(last)) =
-            (seen.iter().flatten().min(), seen.iter().flatten().max())
-        {
-            slot.replica.mark_seen(*first, *last);
-        }
+        let end = last_row.saturating_add(1).min(first_row.saturating_add(view.rows));
+        let seen: Vec<_> = slot.replica.ids(first_row..end).into_iter().flatten().collect();
+        let toward = view.see(&seen);
+        slot.replica.see_rows(&seen);
         let held = resolve(&view.query, &slot.replica)?;
         let total = slot.replica.total();
         let margin = view.rows / 4;
@@ -140,20 +228,42 @@ impl Client {
             }
             (Follow::Stay, _) => view.query,
         };
+        if let Some(toward) = toward {
+            let held = resolve(&query, &slot.replica)?;
+            view.look_ahead(toward, &held, end.saturating_sub(first_row));
+            slot.hungry = true;
+        }
         if query != view.query {
             view.query = query;
+            view.window.moved(Reason::Loaded);
             self.moved(id, now);
         }
         self.settle(now);
         Ok(())
     }
 
+    /// Notes for every view of a channel what happened in it.
+    pub(super) fn note_changed(&mut self, channel: &str, changed: Changed) {
+        for view in self.views.values_mut().filter(|view| view.channel == channel) {
+            view.batch = view.batch.and(changed.into());
+        }
+    }
+
+    /// Notes for every view of a channel that its reader wrote.
+    pub(super) fn note_written(&mut self, channel: &str) {
+        for view in self.views.values_mut().filter(|view| view.channel == channel) {
+            view.batch.wrote = true;
+        }
+    }
+
     fn moved(&mut self, id: ViewId, now: Now) {
         let order = self.next_reference();
         let Some(view) = self.views.get_mut(&id) else { return };
-        view.moved = order;
+        (view.moved, view.moved_ms) = (order, now.steady_ms);
+        view.rest_at_ms = None;
         if let Some(slot) = self.slots.get_mut(&view.channel) {
             slot.hungry = true;
+            view.moved_query = slot.replica.queries();
         }
         self.settle(now);
     }

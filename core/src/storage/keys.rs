@@ -4,6 +4,8 @@
 //! follows in the family; numbers are big-endian. Families never change what they hold: another
 //! layout is another family.
 
+use super::StoredRecord;
+use crate::annotation::AnnotationKey;
 use crate::change::DocKind;
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
 use crate::message::MessageId;
@@ -15,6 +17,9 @@ const CHANNEL: u8 = 3;
 const SEEN: u8 = 4;
 const WINDOW: u8 = 5;
 const RELAYED: u8 = 6;
+
+/// Bytes of a message's id.
+const ID_BYTES: usize = 16;
 
 /// The key of a record. Channel names are 1 to 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +35,13 @@ pub enum Key {
         channel: String,
         /// The message.
         id: MessageId,
+    },
+    /// An annotation of this device that the relay does not have.
+    UnsentNote {
+        /// The channel.
+        channel: String,
+        /// Which annotation of which message.
+        note: AnnotationKey,
     },
     /// Where a replica stands.
     Channel {
@@ -66,6 +78,13 @@ pub enum Key {
         /// The message.
         id: MessageId,
     },
+    /// An annotation of this device that the relay has.
+    RelayedNote {
+        /// The channel.
+        channel: String,
+        /// Which annotation of which message.
+        note: AnnotationKey,
+    },
 }
 
 impl Key {
@@ -75,6 +94,8 @@ impl Key {
         match self {
             Self::Summary { channel }
             | Self::Unsent { channel, .. }
+            | Self::UnsentNote { channel, .. }
+            | Self::RelayedNote { channel, .. }
             | Self::Channel { channel }
             | Self::Seen { channel }
             | Self::Segment { channel, .. }
@@ -96,6 +117,13 @@ impl Key {
                 key.extend(id.to_bytes());
                 key
             }
+            Self::UnsentNote { note, .. } | Self::RelayedNote { note, .. } => {
+                let mut key = prefix(family, channel);
+                key.extend(note.id().to_bytes());
+                // After the message's own record, and beside nothing else.
+                key.extend(kind_of(note).into_bytes());
+                key
+            }
             Self::Segment { window, .. } => window_prefix(channel, *window),
             Self::Appended { window, seq, doc, .. } => {
                 let mut key = window_prefix(channel, *window);
@@ -106,14 +134,19 @@ impl Key {
         }
     }
 
+    /// The deletion of the record under this key.
+    pub(crate) fn deletion(&self) -> StoredRecord {
+        StoredRecord { key: self.encode(), value: None }
+    }
+
     const fn family(&self) -> u8 {
         match self {
             Self::Summary { .. } => SUMMARY,
-            Self::Unsent { .. } => UNSENT,
+            Self::Unsent { .. } | Self::UnsentNote { .. } => UNSENT,
             Self::Channel { .. } => CHANNEL,
             Self::Seen { .. } => SEEN,
             Self::Segment { .. } | Self::Appended { .. } => WINDOW,
-            Self::Relayed { .. } => RELAYED,
+            Self::Relayed { .. } | Self::RelayedNote { .. } => RELAYED,
         }
     }
 
@@ -129,12 +162,26 @@ impl Key {
             SUMMARY if rest.is_empty() => Some(Self::Summary { channel }),
             CHANNEL if rest.is_empty() => Some(Self::Channel { channel }),
             SEEN if rest.is_empty() => Some(Self::Seen { channel }),
-            UNSENT => Some(Self::Unsent { channel, id: id(rest)? }),
-            RELAYED => Some(Self::Relayed { channel, id: id(rest)? }),
+            UNSENT if rest.len() <= ID_BYTES => Some(Self::Unsent { channel, id: id(rest)? }),
+            UNSENT => Some(Self::UnsentNote { channel, note: note_of(rest)? }),
+            RELAYED if rest.len() <= ID_BYTES => Some(Self::Relayed { channel, id: id(rest)? }),
+            RELAYED => Some(Self::RelayedNote { channel, note: note_of(rest)? }),
             WINDOW => decode_window(channel, rest),
             _ => None,
         }
     }
+}
+
+/// What follows the message's key in an annotation's.
+fn kind_of(note: &AnnotationKey) -> String {
+    let text = note.to_string();
+    text.split_once(':').map_or_else(String::new, |(_, kind)| kind.to_owned())
+}
+
+fn note_of(rest: &[u8]) -> Option<AnnotationKey> {
+    let (id, kind) = rest.split_at_checked(ID_BYTES)?;
+    let id = MessageId::from_bytes(id.try_into().ok()?).ok()?;
+    format!("{}:{}", id.to_key(), str::from_utf8(kind).ok()?).parse().ok()
 }
 
 fn decode_window(channel: String, rest: &[u8]) -> Option<Key> {
@@ -198,13 +245,13 @@ impl KeyRange {
         Self::with_prefix(vec![UNSENT])
     }
 
-    /// The unsent messages of a channel.
+    /// The unsent messages and annotations of a channel.
     #[must_use]
     pub fn unsent(channel: &str) -> Self {
         Self::with_prefix(prefix(UNSENT, channel))
     }
 
-    /// The relayed messages of a channel.
+    /// The relayed messages and annotations of a channel.
     #[must_use]
     pub fn relayed(channel: &str) -> Self {
         Self::with_prefix(prefix(RELAYED, channel))

@@ -8,6 +8,7 @@ use super::StoredRecord;
 use super::envelope::RecordError;
 use super::records::{raw, stored};
 use crate::message::MessageId;
+use crate::window::Window;
 use minicbor::{Decode, Encode};
 
 /// Bytes of an id.
@@ -16,8 +17,10 @@ const ID_BYTES: usize = 16;
 /// What was in view on this device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenRecord {
-    /// The newest id that was.
+    /// Everything up to it counts as seen.
     pub seen_to: MessageId,
+    /// The greatest id that was in view; what was there before the first look was not.
+    pub read: Option<MessageId>,
     /// Late messages that were not, oldest first.
     pub unseen: Vec<UnseenRecord>,
 }
@@ -37,6 +40,10 @@ pub enum UnseenRecord {
         count: u64,
         /// Its messages have greater seqs.
         since_seq: u64,
+        /// Its messages have no greater seqs.
+        upto_seq: u64,
+        /// Windows of which the messages are known one by one since.
+        listed: Vec<Window>,
     },
 }
 
@@ -51,6 +58,8 @@ struct RawSeen {
     #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     ids: Vec<u8>,
+    #[n(3)]
+    read: Option<MessageId>,
 }
 
 #[derive(Encode, Decode)]
@@ -72,6 +81,11 @@ struct RawBlock {
     last: MessageId,
     #[n(2)]
     since_seq: u64,
+    #[n(3)]
+    listed: Option<Vec<Window>>,
+    /// Absent if there is no bound.
+    #[n(4)]
+    upto_seq: Option<u64>,
 }
 
 impl SeenRecord {
@@ -85,13 +99,16 @@ impl SeenRecord {
                     ids.extend(known.iter().flat_map(|id| id.as_u128().to_be_bytes()));
                     RawRun { count: known.len() as u64, block: None }
                 }
-                UnseenRecord::Block { first, last, count, since_seq } => {
+                UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed } => {
                     let (first, last, since_seq) = (*first, *last, *since_seq);
-                    RawRun { count: *count, block: Some(RawBlock { first, last, since_seq }) }
+                    let listed = (!listed.is_empty()).then(|| listed.clone());
+                    let upto_seq = Some(*upto_seq).filter(|upto_seq| *upto_seq < u64::MAX);
+                    let block = RawBlock { first, last, since_seq, listed, upto_seq };
+                    RawRun { count: *count, block: Some(block) }
                 }
             });
         }
-        stored(key, &RawSeen { seen_to: self.seen_to, runs, ids })
+        stored(key, &RawSeen { seen_to: self.seen_to, runs, ids, read: self.read })
     }
 
     /// Reads a record.
@@ -99,7 +116,7 @@ impl SeenRecord {
     /// # Errors
     /// The value is not one of this kind and key.
     pub fn read(key: &Key, value: &[u8]) -> Result<Self, RecordError> {
-        let RawSeen { seen_to, runs, ids } = raw(key, value)?;
+        let RawSeen { seen_to, runs, ids, read } = raw(key, value)?;
         let mut known = ids.chunks(ID_BYTES).map(id_of);
         let mut unseen = Vec::new();
         for RawRun { count, block } in runs {
@@ -107,8 +124,10 @@ impl SeenRecord {
                 return Err(RecordError::Contradiction("empty run"));
             }
             unseen.push(match block {
-                Some(RawBlock { first, last, since_seq }) => {
-                    UnseenRecord::Block { first, last, count, since_seq }
+                Some(RawBlock { first, last, since_seq, listed, upto_seq }) => {
+                    let listed = listed.unwrap_or_default();
+                    let upto_seq = upto_seq.unwrap_or(u64::MAX);
+                    UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed }
                 }
                 None => {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -122,7 +141,7 @@ impl SeenRecord {
         }
         match known.next() {
             Some(_) => Err(RecordError::Contradiction("ids of no run")),
-            None => Ok(Self { seen_to, unseen }),
+            None => Ok(Self { seen_to, read, unseen }),
         }
     }
 }

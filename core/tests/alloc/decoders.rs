@@ -6,7 +6,8 @@ use backscroll_core::change::{ChangeView, DocKind};
 use backscroll_core::directory::Directory;
 use backscroll_core::message::Content;
 use backscroll_core::storage::{
-    AppendedRecord, ChannelRecord, Fact, Key, OwnRecord, SeenRecord, SegmentRecord, SummaryRecord,
+    AppendedRecord, ChannelRecord, Fact, Key, NoteRecord, OwnRecord, SeenRecord, SegmentRecord,
+    SummaryRecord,
 };
 use backscroll_core::window::Window;
 use backscroll_core::wire::{Assembler, decode_client, decode_relay, decode_seqs};
@@ -126,6 +127,7 @@ fn read_records(bytes: &[u8]) {
     let keys = [
         Key::Summary { channel: channel() },
         Key::Unsent { channel: channel(), id },
+        Key::UnsentNote { channel: channel(), note: AnnotationKey::Edit { id } },
         Key::Channel { channel: channel() },
         Key::Seen { channel: channel() },
         segment_key(),
@@ -141,6 +143,7 @@ fn read_records(bytes: &[u8]) {
             Key::Seen { .. } => drop(SeenRecord::read(key, &value)),
             Key::Segment { .. } => drop(SegmentRecord::read(key, &value)),
             Key::Appended { .. } => drop(AppendedRecord::read(key, &value)),
+            Key::UnsentNote { .. } | Key::RelayedNote { .. } => drop(NoteRecord::read(key, &value)),
         }
     }
 }

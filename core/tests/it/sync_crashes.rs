@@ -185,7 +185,7 @@ fn retry_all(world: &mut World, peer: usize) {
 
 /// A number that whoever runs the tests gives.
 #[expect(clippy::disallowed_methods, reason = "tests have no other arguments")]
-fn setting(name: &str) -> Option<u64> {
+pub(crate) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

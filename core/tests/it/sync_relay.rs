@@ -7,6 +7,7 @@ use backscroll_core::change::{
 use backscroll_core::directory::{Directory, Entry};
 use backscroll_core::limits::{FUTURE_MS_MAX, LATE_AFTER_MS};
 use backscroll_core::message::{Content, MessageId};
+use backscroll_core::read_state::ReadState;
 use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use backscroll_core::wire::{
@@ -17,24 +18,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A stored change.
 #[derive(Clone)]
-struct Stored {
-    seq: u64,
-    last_seq: u64,
-    window: Window,
-    generation: u32,
-    doc: DocKind,
-    hash: ChangeHash,
-    chunk: Vec<u8>,
-    late: Vec<u8>,
+pub(crate) struct Stored {
+    pub(crate) seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) window: Window,
+    pub(crate) generation: u32,
+    pub(crate) doc: DocKind,
+    pub(crate) hash: ChangeHash,
+    pub(crate) chunk: Vec<u8>,
+    pub(crate) late: Vec<u8>,
 }
 
 #[derive(Clone, Default)]
-struct Chan {
-    log: Vec<Stored>,
-    messages: BTreeMap<MessageId, (u64, bool, Content)>,
-    actors: BTreeMap<(Window, DocKind, ActorId16), ActorState>,
-    hashes: BTreeMap<ChangeHash, u64>,
-    directory: Directory,
+pub(crate) struct Chan {
+    pub(crate) log: Vec<Stored>,
+    pub(crate) messages: BTreeMap<MessageId, (u64, bool, Content)>,
+    /// The window of each message.
+    pub(crate) homes: BTreeMap<MessageId, Window>,
+    pub(crate) actors: BTreeMap<(Window, DocKind, ActorId16), ActorState>,
+    pub(crate) hashes: BTreeMap<ChangeHash, u64>,
+    /// Of annotation changes the greatest op, and every op.
+    pub(crate) max_ops: BTreeMap<(Window, ChangeHash), u64>,
+    pub(crate) ops: BTreeSet<(Window, String, u64, ActorId16)>,
+    pub(crate) directory: Directory,
+    pub(crate) reads: BTreeMap<String, ReadState>,
     newest_ms: u64,
     /// Windows are saved up to this seq; what is above goes as a tail.
     saved_upto: u64,
@@ -45,15 +52,18 @@ struct Chan {
 pub(crate) struct Relay {
     pub(crate) epoch: Epoch,
     pub(crate) now_ms: u64,
-    channels: BTreeMap<String, Chan>,
+    pub(crate) channels: BTreeMap<String, Chan>,
     /// Connections, and the channels each has open.
     open: BTreeMap<u64, BTreeSet<String>>,
+    users: BTreeMap<u64, String>,
     /// Windows that take no more messages.
     pub(crate) full: BTreeSet<Window>,
     /// Texts that are refused, with their code.
     pub(crate) refused_texts: BTreeMap<String, Code>,
     /// How many pushes came, for tests.
     pub(crate) pushes: u64,
+    /// How many marks came, for tests.
+    pub(crate) marks: u64,
     /// How many windows were fetched, for tests.
     pub(crate) fetched: u64,
 }
@@ -67,9 +77,11 @@ impl Relay {
             now_ms,
             channels: BTreeMap::new(),
             open: BTreeMap::new(),
+            users: BTreeMap::new(),
             full: BTreeSet::new(),
             refused_texts: BTreeMap::new(),
             pushes: 0,
+            marks: 0,
             fetched: 0,
         }
     }
@@ -105,9 +117,10 @@ impl Relay {
     /// Answers one frame: what goes to which connection, in order.
     pub(crate) fn handle(&mut self, connection: u64, frame: ClientFrame) -> Out {
         match frame {
-            ClientFrame::Hello { version, .. } => {
+            ClientFrame::Hello { version, user, .. } => {
                 assert_eq!(version, PROTOCOL_VERSION);
                 self.open.insert(connection, BTreeSet::new());
+                self.users.insert(connection, user);
                 let limits = WireLimits {
                     frame_bytes: 1 << 20,
                     chunk_bytes: 1 << 18,
@@ -131,6 +144,23 @@ impl Relay {
                 self.fetched += windows.len() as u64;
                 let segment = |have: &Have| chan.segment(reference, &channel, have);
                 windows.iter().map(|have| (connection, segment(have))).collect()
+            }
+            ClientFrame::Mark { channel, epoch, seq, read, delivered, unseen_late } => {
+                self.marks += 1;
+                let delivered = delivered.unwrap_or(0);
+                let mark = ReadState { read, seq, delivered, unseen_late };
+                self.mark(connection, channel, epoch, mark)
+            }
+            ClientFrame::Ephemeral { channel, payload } => {
+                let user = self.users[&connection].clone();
+                let to = self.open.iter();
+                let to = to.filter(|(to, open)| **to != connection && open.contains(&channel));
+                let frame = || RelayFrame::Ephemeral {
+                    channel: channel.clone(),
+                    user: user.clone(),
+                    payload: payload.clone(),
+                };
+                to.map(|(to, _)| (*to, frame())).collect()
             }
             ClientFrame::Close { channel } => {
                 if let Some(open) = self.open.get_mut(&connection) {
@@ -180,6 +210,10 @@ impl Relay {
             late_complete: true,
         };
         let mut out = vec![(connection, opened)];
+        let user = &self.users[&connection];
+        for (of, state) in &chan.reads {
+            out.push((connection, marks_frame(&channel, of, state, of == user)));
+        }
         if newest > 0 && !resumed {
             for window in chan.newest_windows(newest) {
                 let have = Have { window, generation: 0, messages_seq: 0, annotations_seq: 0 };
@@ -187,6 +221,22 @@ impl Relay {
             }
         }
         out
+    }
+
+    /// Merges a mark, and tells everyone who has the channel open.
+    fn mark(&mut self, connection: u64, channel: String, epoch: Epoch, mark: ReadState) -> Out {
+        let chan = self.channels.entry(channel.clone()).or_default();
+        assert_eq!(epoch, self.epoch, "a mark of another epoch");
+        assert!(mark.seq.max(mark.delivered) <= chan.head_seq(), "a mark above the head");
+        let user = self.users[&connection].clone();
+        let state = chan.reads.entry(user.clone()).or_default();
+        if !state.merge(&mark) {
+            return Vec::new();
+        }
+        let state = state.clone();
+        let to = self.open.iter().filter(|(_, open)| open.contains(&channel));
+        let frame = |to: &u64| marks_frame(&channel, &user, &state, self.users[to] == user);
+        to.map(|(to, _)| (*to, frame(to))).collect()
     }
 
     fn push(
@@ -199,7 +249,7 @@ impl Relay {
     ) -> Out {
         let (mut seqs, mut events, mut refused) = (Vec::new(), Vec::new(), None);
         for (index, chunk) in chunks.iter().enumerate() {
-            match self.store(&channel, target, chunk) {
+            match self.store(connection, &channel, target, chunk) {
                 Ok((seq, event)) => {
                     seqs.push(seq);
                     events.extend(event);
@@ -236,6 +286,7 @@ impl Relay {
     /// Stores one chunk: its first seq, and the change if it is new.
     fn store(
         &mut self,
+        connection: u64,
         channel: &str,
         (window, generation, doc): (Window, u32, DocKind),
         chunk: &[u8],
@@ -246,8 +297,20 @@ impl Relay {
             return Ok((*seq, None));
         }
         let actor = chan.actors.get(&(window, doc, view.actor));
-        check_header(&view, actor, |_| None, |_, _, _| false).map_err(|_| Code::BadChange)?;
-        let ChangeBody::Messages(ops) = &view.body else { panic!("no annotations are sent") };
+        let dep_max_op = |hash: &ChangeHash| chan.max_ops.get(&(window, *hash)).copied();
+        let has_op = |key: &str, counter: u64, actor: &ActorId16| {
+            chan.ops.contains(&(window, key.to_owned(), counter, *actor))
+        };
+        check_header(&view, actor, dep_max_op, has_op).map_err(|_| Code::BadChange)?;
+        let ops = match &view.body {
+            ChangeBody::Messages(ops) => ops,
+            ChangeBody::Annotations(ops) => {
+                for op in ops {
+                    chan.check_annotation(window, &self.users[&connection], &op.target)?;
+                }
+                return Ok(chan.append_annotations(&view, window, generation, chunk));
+            }
+        };
         let mut ops = ops.clone();
         ops.sort_by_key(|op| op.id);
         for op in &ops {
@@ -269,7 +332,7 @@ impl Relay {
 }
 
 impl Chan {
-    fn head_seq(&self) -> u64 {
+    pub(crate) fn head_seq(&self) -> u64 {
         self.log.last().map_or(0, |stored| stored.last_seq)
     }
 
@@ -298,6 +361,7 @@ impl Chan {
             late_bits.push(late);
             self.newest_ms = self.newest_ms.max(time_ms);
             self.messages.insert(op.id, (seq, late, op.content.clone()));
+            self.homes.insert(op.id, window);
             let bytes = op.body.len() as u64;
             match &mut entry {
                 Some(entry) => entry.add_message(time_ms, bytes),
@@ -348,7 +412,10 @@ impl Chan {
 
     fn segment(&self, reference: u64, channel: &str, have: &Have) -> RelayFrame {
         let window = have.window;
-        let changes: Vec<_> = self.log.iter().filter(|stored| stored.window == window).collect();
+        let of_window = |stored: &&Stored| stored.window == window;
+        let of_messages = |stored: &&Stored| stored.doc == DocKind::Messages;
+        let changes: Vec<_> = self.log.iter().filter(of_window).filter(of_messages).collect();
+        let (annotations, annotation_tail) = self.annotations_of(have, self.saved_upto);
         let saved_upto = if have.messages_seq > 0 { 0 } else { self.saved_upto };
         let mut document = SegmentDoc::new(window, DocKind::Messages);
         let saved: Vec<_> = changes.iter().filter(|c| c.last_seq <= saved_upto).collect();
@@ -373,9 +440,20 @@ impl Chan {
             seqs: encode_seqs(of_saved.iter().map(|(seq, _, _)| *seq)),
             late: encode_late(of_saved.iter().map(|(_, late, _)| *late)),
             message_tail: tail.collect(),
-            annotations: None,
-            annotation_tail: Vec::new(),
+            annotations,
+            annotation_tail,
         }
+    }
+}
+
+fn marks_frame(channel: &str, user: &str, state: &ReadState, is_own: bool) -> RelayFrame {
+    RelayFrame::Marks {
+        channel: channel.to_owned(),
+        user: user.to_owned(),
+        seq: state.seq,
+        read: state.read,
+        delivered: (state.delivered > 0).then_some(state.delivered),
+        unseen_late: if is_own { state.unseen_late.clone() } else { Vec::new() },
     }
 }
 

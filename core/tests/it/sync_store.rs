@@ -5,6 +5,7 @@ use backscroll_core::client::{Client, Now, Options};
 use backscroll_core::message::MessageId;
 use backscroll_core::storage::{Key, KeyRange, ReadRequest, StorageBatch, StoredRecord};
 use backscroll_core::viewport::{At, Query};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a host's store does, as plainly as it can be written.
@@ -76,7 +77,10 @@ impl Desk {
         while let Some(batch) = client.poll_storage() {
             assert!(self.store.is_some(), "a batch without a store");
             let is_own = |record: &StoredRecord| {
-                matches!(Key::decode(&record.key), Some(Key::Unsent { .. }))
+                let key = Key::decode(&record.key);
+                let is_note =
+                    |key: &Key| matches!(key, Key::UnsentNote { .. } | Key::RelayedNote { .. });
+                matches!(key, Some(Key::Unsent { .. })) || key.as_ref().is_some_and(is_note)
             };
             let may_come = self.writing.is_empty() || batch.records.iter().all(is_own);
             assert!(may_come, "only own messages go while a batch is being written");
@@ -254,23 +258,42 @@ impl World {
     }
 }
 
-/// What every store must do: the rules that a host's is held against.
+/// The rules that every store of a host is held against; the places of the npm package keep them too
+/// (`wasm/test/storage.test.mjs`, `tests/browser/storage.test.mjs`).
 #[test]
 fn the_model_store_does_what_stores_must() {
-    let record = |key: &[u8], value: Option<&[u8]>| StoredRecord {
-        key: key.to_vec(),
-        value: value.map(<[u8]>::to_vec),
-    };
-    let mut store = Store::default();
-    let records = vec![record(&[2], Some(b"b")), record(&[1, 255], Some(b"")), record(&[9], None)];
-    store.write(&StorageBatch { number: 1, records });
-    store.write(&StorageBatch { number: 2, records: vec![record(&[2, 0], Some(b"c"))] });
-    let read = |from: &[u8], to: &[u8], values, limit| {
-        let range = KeyRange { from: from.to_vec(), to: to.to_vec() };
-        store.read(&ReadRequest { id: 1, range, values, limit })
-    };
-    let all = [record(&[1, 255], Some(b"")), record(&[2], Some(b"b")), record(&[2, 0], Some(b"c"))];
-    assert_eq!(read(&[], &[255], true, 9), all);
-    assert_eq!(read(&[], &[255], true, 2), all[..2]);
-    assert_eq!(read(&[1, 255], &[2, 0], false, 9), [record(&[1, 255], None), record(&[2], None)]);
+    let rules = include_str!("../../../tests/data/storage-rules.json");
+    let rules: Vec<Value> = serde_json::from_str(rules).expect("rules");
+    for rule in &rules {
+        let mut store = Store::default();
+        for step in rule["steps"].as_array().expect("steps") {
+            let together = step["together"].as_array().map_or(&[][..], Vec::as_slice);
+            for batch in together.iter().chain(step.get("write")) {
+                let records = batch.as_array().expect("a batch").iter().map(record_of);
+                store.write(&StorageBatch { number: 1, records: records.collect() });
+            }
+            let Some(read) = step.get("read") else { continue };
+            let range = KeyRange { from: bytes_of(&read["from"]), to: bytes_of(&read["to"]) };
+            let values = read["values"].as_bool().expect("whether");
+            let limit = read["limit"].as_u64().and_then(|n| n.try_into().ok()).expect("a number");
+            let is = store.read(&ReadRequest { id: 1, range, values, limit });
+            let gives: Vec<_> =
+                step["gives"].as_array().expect("records").iter().map(record_of).collect();
+            assert_eq!(is, gives, "{}", rule["rule"]);
+        }
+    }
+}
+
+fn record_of(record: &Value) -> StoredRecord {
+    let value = Some(&record[1]).filter(|value| !value.is_null()).map(bytes_of);
+    StoredRecord { key: bytes_of(&record[0]), value }
+}
+
+fn bytes_of(value: &Value) -> Vec<u8> {
+    if let Some(len) = value["bytes"].as_u64() {
+        return (0..len).map(|i| u8::try_from(i % 251).expect("small")).collect();
+    }
+    let hex = value.as_str().expect("hex");
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+    (0..hex.len()).step_by(2).map(byte).collect()
 }

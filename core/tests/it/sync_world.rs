@@ -2,6 +2,7 @@
 
 use crate::sync_relay::Relay;
 use crate::sync_store::{Desk, Store};
+use backscroll_core::annotation::{Annotations, Edit};
 use backscroll_core::change::{ChangeBody, ChangeView, DocKind};
 use backscroll_core::channel::{Item, View};
 use backscroll_core::client::{Client, ConnectionState, Event, Now, ViewId};
@@ -9,7 +10,7 @@ use backscroll_core::message::{Content, MessageId};
 use backscroll_core::viewport::{At, Query};
 use backscroll_core::window::Window;
 use backscroll_core::wire::{ClientFrame, decode_client, encode_relay};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const CHANNEL: &str = "#room";
 pub(crate) const T0: u64 = 1_700_000_000_000;
@@ -199,17 +200,22 @@ impl World {
     pub(crate) fn step_up(&mut self, peer: usize) -> bool {
         let Some(bytes) = self.peers[peer].up.pop_front() else { return false };
         let frame = decode_client(&bytes).expect("a frame").expect("a known frame");
-        if let ClientFrame::Push { window, chunks, .. } = &frame {
+        if let ClientFrame::Push { window, chunks, doc: DocKind::Messages, .. } = &frame {
             let ids = chunks.iter().flat_map(|chunk| ids_of(chunk, *window));
             self.assert_stored(&self.peers[peer], ids);
         }
         let connection = self.peers[peer].connection.expect("it is connected");
+        self.relay_takes(connection, frame);
+        true
+    }
+
+    /// A frame reaches the relay, of a client or of someone beside them.
+    pub(crate) fn relay_takes(&mut self, connection: u64, frame: ClientFrame) {
         for (to, frame) in self.relay.handle(connection, frame) {
             if let Some(peer) = self.peers.iter_mut().find(|peer| peer.connection == Some(to)) {
                 peer.down.push_back(encode_relay(&frame));
             }
         }
-        true
     }
 
     /// One frame of the relay reaches a client.
@@ -219,6 +225,21 @@ impl World {
         self.peers[peer].client.handle_bytes(&bytes, now);
         self.drain(peer);
         true
+    }
+
+    /// A frame on its way to or from a client comes twice.
+    pub(crate) fn repeat(&mut self, peer: usize) {
+        let one = &mut self.peers[peer];
+        let is_push = |bytes: &Vec<u8>| {
+            let frame = decode_client(bytes).expect("a frame");
+            matches!(frame, Some(ClientFrame::Push { .. } | ClientFrame::Fetch { .. }))
+        };
+        if let Some(frame) = one.up.front().filter(|frame| is_push(frame)).cloned() {
+            one.up.push_front(frame);
+        }
+        if let Some(frame) = one.down.front().cloned() {
+            one.down.push_front(frame);
+        }
     }
 
     /// The relay stops and starts from a backup: another history.
@@ -294,15 +315,26 @@ impl World {
 
     /// What the relay has.
     pub(crate) fn stored(&self) -> Vec<(MessageId, String)> {
+        let said: BTreeMap<_, _> = self.relay.said(CHANNEL).into_iter().collect();
+        let text = |(id, content): (MessageId, Content)| match said.get(&id) {
+            Some(said) if said.deleted => (id, String::new()),
+            Some(Annotations { edit: Some(Edit { text: Some(text), .. }), .. }) => {
+                (id, text.clone())
+            }
+            _ => (id, content.text),
+        };
         let messages = self.relay.messages(CHANNEL).into_iter();
-        messages.map(|(id, _, _, content)| (id, content.text)).collect()
+        messages.map(|(id, _, _, content)| text((id, content))).collect()
     }
 
     /// Asserts that every client shows exactly what the relay has.
     pub(crate) fn assert_converged(&mut self) {
         let stored = self.stored();
         for peer in 0..self.peers.len() {
-            assert_eq!(self.timeline(peer), stored, "{}", self.peers[peer].name);
+            let shown = self.timeline(peer);
+            let differs = shown.iter().zip(&stored).find(|(shown, stored)| shown != stored);
+            assert_eq!(differs, None, "{}", self.peers[peer].name);
+            assert_eq!(shown.len(), stored.len(), "{}", self.peers[peer].name);
             let channel = self.peers[peer].client.channel(CHANNEL).expect("it is open");
             assert_eq!(*channel.directory(), self.relay.directory(CHANNEL));
             let problems: Vec<_> = self.peers[peer]
@@ -318,7 +350,7 @@ impl World {
 /// The messages that a chunk brings.
 fn ids_of(chunk: &[u8], window: Window) -> Vec<MessageId> {
     let view = ChangeView::read(chunk, window, DocKind::Messages).expect("a change");
-    let ChangeBody::Messages(ops) = view.body else { panic!("no annotations are sent") };
+    let ChangeBody::Messages(ops) = view.body else { panic!("messages") };
     ops.iter().map(|op| op.id).collect()
 }
 

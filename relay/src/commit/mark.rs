@@ -8,7 +8,8 @@ use crate::limits::UNSEEN_RUNS_MAX;
 use crate::store::StoreError;
 use crate::store::keys;
 use crate::store::kv::{Family, Snapshot};
-use crate::store::rows::{ReadRow, Row};
+use crate::store::rows::Row;
+use backscroll_core::read_state::ReadState;
 
 /// Merges a mark into the stored one by max. Marks above the head or of another epoch are refused.
 pub(super) fn merge_mark(
@@ -31,15 +32,16 @@ pub(super) fn merge_mark(
         return Ok(Ok(()));
     }
     let key = keys::read_state(channel.number, &mark.user);
-    let before = work.txn.get(Family::Reads, &key)?.map(|row| ReadRow::decode(&row)).transpose()?;
-    let mut row = before.clone().unwrap_or_default();
-    row.read = row.read.max(mark.read);
-    row.delivered = row.delivered.max(mark.delivered.unwrap_or(0));
-    if mark.seq >= row.seq {
-        row.seq = mark.seq;
-        row.unseen_late.clone_from(&mark.unseen_late);
-    }
-    if before.as_ref() == Some(&row) {
+    let before =
+        work.txn.get(Family::Reads, &key)?.map(|row| ReadState::decode(&row)).transpose()?;
+    let mut row = before.unwrap_or_default();
+    let is_news = row.merge(&ReadState {
+        read: mark.read,
+        seq: mark.seq,
+        delivered: mark.delivered.unwrap_or(0),
+        unseen_late: mark.unseen_late.clone(),
+    });
+    if !is_news {
         return Ok(Ok(()));
     }
     work.txn.put(Family::Reads, key, row.encode());

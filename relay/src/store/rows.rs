@@ -16,6 +16,7 @@ use backscroll_core::annotation::Annotations;
 use backscroll_core::change::{ActorState, ChangeHash, DocKind};
 use backscroll_core::directory::{DocMark, Entry};
 use backscroll_core::message::MessageId;
+use backscroll_core::read_state::ReadState;
 use backscroll_core::window::Window;
 use backscroll_core::wire::LateRun;
 use bytes::{put_bytes, put_number};
@@ -136,19 +137,6 @@ pub struct IdempotencyRow {
     pub at_ms: u64,
     /// The message.
     pub id: MessageId,
-}
-
-/// A user's marks in a channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReadRow {
-    /// The greatest id had in view.
-    pub read: Option<MessageId>,
-    /// The head seq then.
-    pub seq: u64,
-    /// Everything up to this seq has been delivered.
-    pub delivered: u64,
-    /// Late messages not yet had in view.
-    pub unseen_late: Vec<LateRun>,
 }
 
 impl LogRow {
@@ -459,7 +447,7 @@ impl Row for IdempotencyRow {
     }
 }
 
-impl Row for ReadRow {
+impl Row for ReadState {
     const FAMILY: Family = Family::Reads;
 
     fn encode(&self) -> Vec<u8> {

@@ -70,7 +70,7 @@ impl Outbox {
         for id in std::mem::take(&mut self.urgent) {
             let unsent = Key::Unsent { channel: channel.to_owned(), id };
             let Some((record, filed)) = self.record(id) else {
-                records.push(delete(&unsent));
+                records.push(unsent.deletion());
                 continue;
             };
             if let OwnStage::Written(change) = &record.stage {
@@ -78,7 +78,7 @@ impl Outbox {
             }
             records.push(record.to_stored(&unsent));
             if filed == Filed::Relayed {
-                records.push(delete(&Key::Relayed { channel: channel.to_owned(), id }));
+                records.push(Key::Relayed { channel: channel.to_owned(), id }.deletion());
             }
             self.file(id, Filed::Unsent);
         }
@@ -102,7 +102,7 @@ impl Outbox {
                 self.relayed.insert(id);
                 continue;
             }
-            records.push(delete(&Key::Unsent { channel: channel.to_owned(), id }));
+            records.push(Key::Unsent { channel: channel.to_owned(), id }.deletion());
             // One that the relay had from elsewhere has no change that could be pushed again.
             if let Some((record @ OwnRecord { stage: OwnStage::Written(_), .. }, _)) =
                 self.record(id)
@@ -311,9 +311,4 @@ impl Outbox {
         }
         Ok(())
     }
-}
-
-/// The deletion of a record.
-fn delete(key: &Key) -> StoredRecord {
-    StoredRecord { key: key.encode(), value: None }
 }

@@ -1,9 +1,10 @@
 //! Records come back as they were written, and nothing else is taken for one.
 
 use super::*;
+use crate::annotation::{AnnotationKey, AnnotationValue, Edit};
 use crate::change::MessageAuthor;
 use crate::segment::SegmentDoc;
-use crate::storage::{SeenRecord, UnseenRecord};
+use crate::storage::{NoteRecord, SeenRecord, UnseenRecord};
 use proptest::prelude::*;
 
 const T0: u64 = 1_700_000_000_000;
@@ -58,8 +59,15 @@ fn samples() -> Vec<StoredRecord> {
     };
     let mut stored = vec![record.to_stored(&channel_key)];
     let known = UnseenRecord::Known(vec![id(1), id(2)]);
-    let block = UnseenRecord::Block { first: id(3), last: id(9), count: 5, since_seq: 4 };
-    let record = SeenRecord { seen_to: id(3), unseen: vec![known, block] };
+    let block = UnseenRecord::Block {
+        first: id(3),
+        last: id(9),
+        count: 5,
+        since_seq: 4,
+        upto_seq: 9,
+        listed: vec![window()],
+    };
+    let record = SeenRecord { seen_to: id(3), read: Some(id(2)), unseen: vec![known, block] };
     stored.push(record.to_stored(&Key::Seen { channel: channel() }));
     let record = SummaryRecord { total: 5, unread: 2, newest_ms: Some(T0) };
     stored.push(record.to_stored(&Key::Summary { channel: channel() }));
@@ -70,6 +78,18 @@ fn samples() -> Vec<StoredRecord> {
     ];
     for stage in stages {
         stored.push(own(stage).to_stored(&Key::Unsent { channel: channel(), id: id(1) }));
+    }
+    let (user, emoji) = ("ada".to_owned(), "+1".to_owned());
+    let notes = [
+        (AnnotationKey::Edit { id: id(1) }, AnnotationValue::Edit(Edit::text("hi", T0))),
+        (AnnotationKey::Delete { id: id(1) }, AnnotationValue::Delete),
+        (AnnotationKey::Reaction { id: id(1), user, emoji }, AnnotationValue::Reaction(true)),
+    ];
+    for (note, value) in notes {
+        let record = NoteRecord { value };
+        let key = Key::UnsentNote { channel: channel(), note: note.clone() };
+        stored.push(record.to_stored(&key));
+        stored.push(record.to_stored(&Key::RelayedNote { channel: channel(), note }));
     }
     let record = SegmentRecord {
         epoch: Epoch([1; 16]),
@@ -99,6 +119,9 @@ fn again(key: &Key, value: &[u8]) -> Result<StoredRecord, RecordError> {
         Key::Channel { .. } => ChannelRecord::read(key, value)?.to_stored(key),
         Key::Seen { .. } => SeenRecord::read(key, value)?.to_stored(key),
         Key::Unsent { .. } | Key::Relayed { .. } => OwnRecord::read(key, value)?.to_stored(key),
+        Key::UnsentNote { .. } | Key::RelayedNote { .. } => {
+            NoteRecord::read(key, value)?.to_stored(key)
+        }
         Key::Segment { .. } => SegmentRecord::read(key, value)?.to_stored(key),
         Key::Appended { .. } => AppendedRecord::read(key, value)?.to_stored(key),
     })

@@ -7,10 +7,11 @@ use crate::store::keys;
 use crate::store::kv::{Batch, Direction, Durability, Family, Kv};
 use crate::store::memory::MemoryKv;
 use crate::store::rows::{
-    ActorRow, DirectoryRow, DocRow, HeadRow, IndexRow, LogRow, MemberRow, ReadRow, Row,
+    ActorRow, DirectoryRow, DocRow, HeadRow, IndexRow, LogRow, MemberRow, Row,
 };
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue};
 use backscroll_core::message::{Content, MessageId};
+use backscroll_core::read_state::ReadState;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
@@ -199,7 +200,7 @@ fn damage_of_counts_is_found() {
     assert_found("actor", |store| alter(store, |row: &mut ActorRow| row.state.max_op += 1));
     assert_found("number of rows of kind actors", |store| duplicate(store, Family::Actors));
     assert_found("read states", |store| {
-        let row = ReadRow { seq: 1 << 40, ..ReadRow::default() };
+        let row = ReadState { seq: 1 << 40, ..ReadState::default() };
         put(store, Family::Reads, keys::read_state(CHANNEL, "ada"), row.encode());
     });
 }

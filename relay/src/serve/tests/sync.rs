@@ -388,6 +388,11 @@ async fn marks_are_merged_told_to_all_and_refused_above_the_head() {
     device.open(None, 0).await;
     let RelayFrame::Marks { read, .. } = device.frame().await else { panic!("marks") };
     assert_eq!(read, Some(id));
+    // Another user learns it as well.
+    let mut cleo = Sync::connect(relay.address, "cleo").await;
+    cleo.open(None, 0).await;
+    let RelayFrame::Marks { user, read, .. } = cleo.frame().await else { panic!("marks") };
+    assert_eq!((user.as_str(), read), ("ada", Some(id)));
     relay.stop().await.unwrap();
 }
 

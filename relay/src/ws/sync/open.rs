@@ -1,4 +1,4 @@
-//! What `open` is answered with, all of one snapshot: `opened`, the user's own marks, and windows
+//! What `open` is answered with, all of one snapshot: `opened`, marks of users, and windows
 //! of the newest messages. Of many windows the later ones follow as the client takes them.
 
 use super::outgoing::{self, PartIds};
@@ -9,6 +9,7 @@ use crate::reads::Unread;
 use backscroll_core::change::ChangeHash;
 use backscroll_core::directory::Directory;
 use backscroll_core::limits::ROWS_MAX;
+use backscroll_core::read_state::ReadState;
 use backscroll_core::viewport::{At, Query};
 use backscroll_core::window::Window;
 use backscroll_core::wire::{Cursor, Epoch, Have, RelayFrame};
@@ -64,7 +65,7 @@ pub(super) fn answer(
         late: late.runs,
         late_complete: late.is_complete,
     });
-    frames.extend(own_marks(view, question)?);
+    frames.extend(marks(view, question)?);
     let mut more = Vec::new();
     if question.newest > 0 && head.total > 0 {
         let whole;
@@ -107,20 +108,27 @@ fn newest_windows(
     Ok(windows.into_iter().map(|(_, window)| window).collect())
 }
 
-/// What the user has read, for a device that does not know.
-fn own_marks(view: &View<'_>, question: &Question) -> Result<Option<Message>, Unread> {
+/// What the user has read, for a device that does not know, and what others have.
+fn marks(view: &View<'_>, question: &Question) -> Result<Vec<Message>, Unread> {
     let Question { channel, user, .. } = question;
-    let state = view.read_state(channel, user).map_err(Unread::Read)?;
-    Ok(state.map(|state| {
+    let own = view.read_state(channel, user).map_err(Unread::Read)?;
+    let others = view.other_read_states(channel, user).map_err(Unread::Read)?;
+    // Which late messages someone did not see is for that user's devices alone.
+    let others = others
+        .into_iter()
+        .map(|(user, state)| (user, ReadState { unseen_late: Vec::new(), ..state }));
+    let own = own.map(|state| (user.clone(), state));
+    let frame = |(user, state): (String, ReadState)| {
         outgoing::message(&RelayFrame::Marks {
             channel: channel.clone(),
-            user: user.clone(),
+            user,
             seq: state.seq,
             read: state.read,
             delivered: (state.delivered > 0).then_some(state.delivered),
             unseen_late: state.unseen_late,
         })
-    }))
+    };
+    Ok(own.into_iter().chain(others).map(frame).collect())
 }
 
 #[cfg(test)]

@@ -76,22 +76,23 @@ const STATE_STEP: u64 = 397;
 type Row = Vec<(&'static str, &'static str, f64, f64)>;
 
 fn opening(world: &World, row: &mut Row) {
-    let (mut bytes, mut times, mut least) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes, mut times) = (Vec::new(), Vec::new());
     for state in 0..STATES {
         let mut world = world.before(state * STATE_STEP);
         let frames = Reader::opening(&mut world);
         bytes.push(frames.iter().map(Vec::len).sum::<usize>() as f64 / 1_000.0);
-        let (median, min) = time(3, || Reader::open(&frames));
-        times.push(median / 1_000.0);
-        least.push(min / 1_000.0);
+        // These take long enough to be interrupted by whatever else runs: the least of five.
+        let (_, min) = time(5, || Reader::open(&frames));
+        times.push(min / 1_000.0);
     }
-    for list in [&mut bytes, &mut times, &mut least] {
+    for list in [&mut bytes, &mut times] {
         list.sort_by(f64::total_cmp);
     }
     let middle = bytes.len() / 2;
     row.push(("open: received, median of 24 states", "kB", bytes[middle], bytes[0]));
     row.push(("open: received, worst state", "kB", *bytes.last().unwrap(), bytes[0]));
-    row.push(("open: client CPU", "ms", times[middle], least[0]));
+    row.push(("open: client CPU, median of 24 states", "ms", times[middle], times[middle]));
+    row.push(("open: client CPU, worst state", "ms", *times.last().unwrap(), times[middle]));
 }
 
 fn viewing(world: &mut World, row: &mut Row) {
@@ -212,7 +213,7 @@ fn main() {
     println!("|---|{}", "---|".repeat(counts.len()));
     for (Series { name, unit, values }, least) in all.iter().zip(&least) {
         let cell = |(value, min): (&f64, &f64)| {
-            if (value - min).abs() < 1e-9 || *unit == "kB" {
+            if (value - min).abs() < 1e-9 || *unit != "us" {
                 number(*value)
             } else {
                 format!("{} ({})", number(*value), number(*min))
@@ -222,6 +223,12 @@ fn main() {
         println!("| {name}, {unit} | {} |", cells.join(" | "));
     }
     if let Some(path) = svg {
+        for (series, least) in all.iter_mut().zip(least) {
+            // What other programs take of the machine is no cost of the channel's.
+            if series.unit == "us" {
+                series.values = least;
+            }
+        }
         std::fs::write(&path, plot(&counts, &all)).unwrap();
     }
 }
@@ -237,11 +244,14 @@ fn thousands(count: u64) -> String {
     }
 }
 
+/// A part of the first answer, and what is bounded whatever the channel.
+const LEFT_OUT: [&str; 2] = ["directory", "memory after 120 places far apart"];
+
 /// Figures relative to those of the smallest channel would hide how small they are: each has its own
 /// line on one logarithmic scale, its value beside each point.
 fn plot(counts: &[u64], all: &[Series]) -> String {
-    let (width, left, right, row) = (760.0, 300.0, 40.0, 34.0);
-    let shown: Vec<_> = all.iter().filter(|series| series.name != "directory").collect();
+    let (width, left, right, row) = (760.0, 300.0, 60.0, 40.0);
+    let shown: Vec<_> = all.iter().filter(|series| !LEFT_OUT.contains(&series.name)).collect();
     let height = 70.0 + row * shown.len() as f64;
     let x =
         |at: usize| left + (width - left - right) * at as f64 / (counts.len().max(2) - 1) as f64;
@@ -264,10 +274,10 @@ fn plot(counts: &[u64], all: &[Series]) -> String {
         let middle = 54.0 + row * at as f64;
         let (name, unit) = (series.name, series.unit);
         let _ = writeln!(svg, "<text x=\"8\" y=\"{}\">{name}, {unit}</text>", middle + 8.0);
-        // A tenfold rise would be a row high.
+        // A hundredfold rise would be a row high.
         let y = |value: f64| {
             let first = series.values[0].max(1e-9);
-            middle + 8.0 - (value.max(1e-9) / first).log10() * row
+            middle + 8.0 - (value.max(1e-9) / first).log10() * row / 2.0
         };
         let points: Vec<_> =
             series.values.iter().enumerate().map(|(i, v)| (x(i), y(*v), *v)).collect();

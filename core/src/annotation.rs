@@ -3,8 +3,10 @@
 //! Each is one entry of a window's annotations document: a text key that names message and kind,
 //! and a scalar value. Their fold is [`Annotations`], the state that a reader shows.
 
-use crate::limits::BODY_BYTES_MAX;
-use crate::message::body::{decode_attachments, encode_attachment, for_each_field, once};
+use crate::limits::{BODY_BYTES_MAX, DATA_DEPTH_MAX};
+use crate::message::body::{
+    decode_attachments, encode_attachment, for_each_field, once, skip_item,
+};
 use crate::message::{
     Attachment, BodyError, ContentError, Data, IdError, MessageId, check_attachments, check_data,
     check_emoji, check_message_text, check_user,
@@ -214,7 +216,7 @@ impl Edit {
             "attachments" => once(&mut attachments, decode_attachments(d)?, key),
             "data" => once(&mut data, Data::decode(d)?, key),
             "edited_at" => once(&mut edited_at, d.u64()?, key),
-            _ => d.skip(),
+            _ => skip_item(d, DATA_DEPTH_MAX),
         })?;
         if d.position() != bytes.len() {
             return Err(BodyError::Trailing);

@@ -5,7 +5,7 @@
 //! any order, skip unknown ones and refuse one that comes twice.
 
 use super::{Attachment, Content, ContentError, Data, MessageId, TIME_MS_MAX};
-use crate::limits::{ATTACHMENTS_MAX, BODY_BYTES_MAX};
+use crate::limits::{ATTACHMENTS_MAX, BODY_BYTES_MAX, DATA_DEPTH_MAX};
 use minicbor::data::Type;
 use minicbor::encode::write::Write;
 use minicbor::{Decoder, Encoder, decode, encode};
@@ -124,7 +124,7 @@ fn decode_content(d: &mut Decoder<'_>) -> Result<Content, BodyError> {
         "reply_to" => once(&mut reply_to, decode_id(d)?, key),
         "attachments" => once(&mut attachments, decode_attachments(d)?, key),
         "data" => once(&mut data, Data::decode(d)?, key),
-        _ => d.skip(),
+        _ => skip_item(d, DATA_DEPTH_MAX),
     })?;
     Ok(Content {
         from: from.ok_or(BodyError::Missing("from"))?,
@@ -164,6 +164,35 @@ pub(super) fn more(left: &mut Option<u64>, d: &mut Decoder<'_>) -> Result<bool, 
     }
 }
 
+/// Passes over any item, at most `depth` levels deep. The decoder's own way notes a length for each
+/// level, eight times the bytes that make it.
+pub(crate) fn skip_item(d: &mut Decoder<'_>, depth: usize) -> Result<(), decode::Error> {
+    let deeper = || depth.checked_sub(1).ok_or_else(|| decode::Error::message("nested too deep"));
+    match d.datatype()? {
+        Type::Array | Type::ArrayIndef => {
+            let (depth, mut left) = (deeper()?, d.array()?);
+            while more(&mut left, d)? {
+                skip_item(d, depth)?;
+            }
+            Ok(())
+        }
+        Type::Map | Type::MapIndef => {
+            let (depth, mut left) = (deeper()?, d.map()?);
+            while more(&mut left, d)? {
+                skip_item(d, depth)?;
+                skip_item(d, depth)?;
+            }
+            Ok(())
+        }
+        Type::Tag => {
+            d.tag()?;
+            skip_item(d, deeper()?)
+        }
+        Type::Break => Err(decode::Error::message("a break where an item is due")),
+        _ => d.skip(),
+    }
+}
+
 /// Fills a field that must not come twice.
 pub(crate) fn once<T>(slot: &mut Option<T>, value: T, key: &str) -> Result<(), decode::Error> {
     if slot.replace(value).is_some() {
@@ -199,7 +228,7 @@ fn decode_attachment(d: &mut Decoder<'_>) -> Result<Attachment, decode::Error> {
         "size" => once(&mut size, d.u64()?, key),
         "url" => once(&mut url, d.str()?.to_owned(), key),
         "sha256" => once(&mut sha256, d.str()?.to_owned(), key),
-        _ => d.skip(),
+        _ => skip_item(d, DATA_DEPTH_MAX),
     })?;
     let missing = |field| decode::Error::message(format!("an attachment has no {field}"));
     Ok(Attachment {

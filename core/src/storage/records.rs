@@ -9,10 +9,12 @@ use super::facts::{Fact, Facts};
 use super::{Key, StoredRecord};
 use crate::change::{ActorId16, ChangeBody, ChangeHash, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
+use crate::limits::DATA_DEPTH_MAX;
+use crate::message::body::skip_item;
 use crate::message::{Content, MessageId};
 use crate::window::Window;
 use crate::wire::{Cursor, Epoch};
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode};
 
 /// A line of the list of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -202,7 +204,10 @@ pub(super) fn stored<T: Encode<()>>(key: &Key, raw: &T) -> StoredRecord {
 }
 
 pub(super) fn raw<'b, T: Decode<'b, ()>>(key: &Key, value: &'b [u8]) -> Result<T, RecordError> {
-    Ok(minicbor::decode(open(&key.encode(), value)?)?)
+    let record = open(&key.encode(), value)?;
+    // Shape first: what follows may then skip unknown fields without bounds of its own.
+    skip_item(&mut Decoder::new(record), DATA_DEPTH_MAX)?;
+    Ok(minicbor::decode(record)?)
 }
 
 fn window_of(key: &Key) -> Result<Window, RecordError> {

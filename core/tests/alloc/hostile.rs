@@ -71,6 +71,11 @@ fn body_of(item: &[u8]) -> Vec<u8> {
     [&head[..], &item.repeat((200_000 - head.len()) / item.len()), &[0xff]].concat()
 }
 
+/// A map whose head is followed by a field nobody knows: arrays in arrays, of two kinds in turn.
+fn unknown_nesting(head: &[u8], key: &[u8]) -> Vec<u8> {
+    [head, key, &[0x82, 0x9f, 0].repeat(60_000)].concat()
+}
+
 /// A directory of one-message windows on the last level, without digests: as short as entries get.
 fn short_entries() -> Vec<u8> {
     const COUNT: [u8; 3] = [0xa0, 0x8d, 0x06];
@@ -149,6 +154,9 @@ pub(crate) fn inputs() -> Vec<(&'static str, Vec<u8>)> {
         ("a long name", filled(&[0x82, 7, 0xa1, 0, 0x7a, 0, 0x0f, 0xff, 0xf7], b"x")),
         ("a run of a long key", chunk_of_one_key()),
         ("nested parts", nested_parts()),
+        ("a body's unknown field", unknown_nesting(b"\xa3\x64from\x61a\x64text\x60", b"\x61x")),
+        ("an edit's unknown field", unknown_nesting(b"\xa2\x69edited_at\x01", b"\x61x")),
+        ("a record's unknown field", unknown_nesting(&[0xa2, 0, 0], &[0x18, 99])),
         ("a list of nulls", body_of(&[0xf6])),
         ("a list of lists", body_of(&[0x81, 0xf6])),
         ("a list of objects", body_of(&[0xa1, 0x60, 0xf6])),

@@ -27,7 +27,7 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 const CONSTANT: usize = 96 * 1_024;
 
 /// Changes of each seed.
-const MUTATIONS: usize = 30;
+const MUTATIONS: usize = 12;
 
 /// What `read` has allocated at its peak.
 fn peak(read: fn(&[u8]), input: &[u8]) -> usize {

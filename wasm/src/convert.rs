@@ -1,7 +1,9 @@
 //! What goes to JavaScript, as JSON: names as the TypeScript surface has them.
 
 use backscroll_core::annotation::Edit;
-use backscroll_core::channel::{Changed, Channel, Item, MessageRow, Reach, Receipts, SendState, View};
+use backscroll_core::channel::{
+    Changed, Channel, Item, MessageRow, Reach, Receipts, SendState, View,
+};
 use backscroll_core::client::{Client, ConnectionState, Event, StoredChannel};
 use backscroll_core::late::{Late, LateRun, Place};
 use backscroll_core::message::{Attachment, Content, MessageId};
@@ -273,11 +275,9 @@ impl From<Event> for EventOut {
             Event::Disconnect { code } => Self::Disconnect { code },
             Event::Connection => Self::Connection,
             Event::Channels => Self::Channels,
-            Event::Changed { channel, changed } => Self::Changed {
-                channel,
-                reason: reason(changed),
-                sent: changed.sent,
-            },
+            Event::Changed { channel, changed } => {
+                Self::Changed { channel, reason: reason(changed), sent: changed.sent }
+            }
             Event::Error { code, text } => Self::Error { code, text },
             Event::Refused { channel, id, code } => {
                 Self::Refused { channel, id: id.to_string(), code }

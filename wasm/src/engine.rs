@@ -259,9 +259,11 @@ impl Engine {
     /// There is no such view.
     pub fn view(&mut self, view: f64) -> Result<String, wasm_bindgen::JsValue> {
         let rows = self.client.view(view_id(view)).map_err(Refusal::from)?;
-        let Some((name, channel)) = self.views.get(&view_id(view)).and_then(|name| {
-            Some((name, self.client.channel(name)?))
-        }) else {
+        let Some((name, channel)) = self
+            .views
+            .get(&view_id(view))
+            .and_then(|name| Some((name, self.client.channel(name)?)))
+        else {
             return Err(Refusal::new("closed", "the view is closed").into());
         };
         let damaged = self.is_damaged(name, &rows);

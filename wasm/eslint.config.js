@@ -3,7 +3,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 const node = Object.fromEntries(
-  ['process', 'console', 'URL', 'Buffer', 'setTimeout', 'clearTimeout', 'setImmediate', 'performance', 'globalThis', 'fetch', 'WebAssembly']
+  ['process', 'console', 'URL', 'Buffer', 'setTimeout', 'clearTimeout', 'setImmediate', 'performance', 'globalThis', 'fetch', 'WebAssembly', 'WebSocket', 'crypto']
     .map((name) => [name, 'readonly']),
 );
 

@@ -35,7 +35,7 @@ pub use loaded::Problem;
 pub use notes::Refusal;
 pub use outbox::{Push, SendState};
 pub use place::WritingTime;
-pub use reading::Receipts;
+pub use reading::{Reach, Receipts};
 pub use receive::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer};
 pub(crate) use restore::{OwnRecords, Restored};
 use rows::window_of;

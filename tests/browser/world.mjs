@@ -55,7 +55,8 @@ export async function startRelay(rows = []) {
   };
 }
 
-async function serve(data, address) {
+/** A relay process over a folder, serving the page. */
+export async function serve(data, address) {
   const child = spawn(binary, ['serve', '--listen', address, '--data', data, '--web', page], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,19 +1,29 @@
 /** A channel: sending, its views, and what is known of it as a whole. */
 
 import type { Engine } from './engine.js';
+import type { Drafts } from './drafts.js';
 import { BackscrollError } from './errors.js';
+import { Inbox } from './inbox.js';
+import type { InboxHost } from './inbox.js';
+import { PresenceStore } from './presence.js';
+import { ReceiptStore } from './receipts.js';
 import { Cell } from './store.js';
 import type {
-  Change, Channel, ChannelState, LateInbox, LateRun, LateState, Message, MsgId, SendOptions, ViewOptions,
+  Change, Channel, ChannelState, EditOptions, Message, MsgId, Receipts, SendOptions, Store, ViewOptions,
 } from './types.js';
 import { LiveView } from './view.js';
 
 /** What a channel needs of its client. */
 export interface ClientHost {
+  readonly user: string;
+  readonly drafts: Drafts;
   readonly dead: boolean;
   /** Whether another engine is about to take over. */
   readonly restarting: boolean;
   readonly offline: boolean;
+  /** Whether the channels that are open here are open at the relay. */
+  readonly live: boolean;
+  readonly connected: boolean;
   /** Why a channel gets nothing from the relay, if it does not. */
   troubleOf(channel: string): Error | undefined;
   call<T>(use: (engine: Engine) => T): T;
@@ -36,7 +46,8 @@ export interface ChannelHost {
   readonly firstUnread: MsgId | null;
   call<T>(use: (engine: Engine) => T): T;
   drain(): void;
-  sees(first: MsgId | undefined, last: MsgId | undefined): void;
+  /** A reader looks at the rows of a view. */
+  reads(view: LiveView): void;
   isLate(id: MsgId): boolean;
   forget(view: LiveView): void;
 }
@@ -47,21 +58,22 @@ interface Info {
   readonly unread: number;
   readonly firstUnread: MsgId | null;
   readonly known: boolean;
-  readonly late: readonly Omit<LateRun, 'where'>[];
 }
 
-export class LiveChannel implements Channel, ChannelHost {
+export class LiveChannel implements Channel, ChannelHost, InboxHost {
   readonly id: string;
   readonly #client: ClientHost;
   readonly #views = new Set<LiveView>();
   readonly #info = new Cell<ChannelState>({ total: 0, unread: 0, firstUnread: null, backfill: 'running' });
-  readonly #late = new Cell<LateState>({ total: 0, above: 0, below: 0, runs: [] });
   readonly info = this.#info;
-  readonly late: LateInbox;
+  readonly late = new Inbox(this);
+  readonly presence: PresenceStore;
+  readonly draft: Channel['draft'];
+  /** Receipts that somebody subscribed to. */
+  readonly #receipts = new Map<MsgId, ReceiptStore>();
   #text = '';
-  #known: Info | undefined;
-  /** The ends of what was last in view. */
-  #seen: { first: MsgId; last: MsgId } | undefined;
+  /** The view that was read last, or opened. */
+  #reading: LiveView | undefined;
   #dirty: Change['reason'] | undefined;
   #held = false;
   #closed = false;
@@ -69,7 +81,9 @@ export class LiveChannel implements Channel, ChannelHost {
   constructor(client: ClientHost, id: string) {
     this.id = id;
     this.#client = client;
-    this.late = this.#inbox();
+    this.presence = new PresenceStore({ user: client.user, say: (text) => { this.#say(text); } });
+    const { getSnapshot, subscribe } = client.drafts.of(id);
+    this.draft = { getSnapshot, subscribe, set: (text) => { client.drafts.set(id, text); } };
     this.#held = client.restarting;
     if (this.#held) return;
     client.call((engine) => { engine.openChannel(id); });
@@ -96,6 +110,10 @@ export class LiveChannel implements Channel, ChannelHost {
     return this.#info.getSnapshot().firstUnread;
   }
 
+  get reading(): number | undefined {
+    return this.#reading?.number;
+  }
+
   call<T>(use: (engine: Engine) => T): T {
     return this.#client.call(use);
   }
@@ -105,6 +123,12 @@ export class LiveChannel implements Channel, ChannelHost {
   }
 
   view(options: ViewOptions = {}): LiveView {
+    const view = this.#open(options);
+    this.reads(view);
+    return view;
+  }
+
+  #open(options: ViewOptions): LiveView {
     const view = new LiveView(this, options);
     this.#views.add(view);
     return view;
@@ -117,7 +141,40 @@ export class LiveChannel implements Channel, ChannelHost {
     if (message === undefined) throw new BackscrollError('engine_failed', 'a message that was sent is not there');
     this.#written();
     this.#client.wrote();
+    this.presence.typing(false);
     return message;
+  }
+
+  edit(id: MsgId, text: string, { attachments, data }: EditOptions = {}): void {
+    const edit = JSON.stringify({ text, attachments, data });
+    this.call((engine) => { engine.edit(this.id, id, edit); });
+    this.#said();
+  }
+
+  remove(id: MsgId): void {
+    this.call((engine) => { engine.remove(this.id, id); });
+    this.#said();
+  }
+
+  react(id: MsgId, emoji: string, on = true): void {
+    this.call((engine) => { engine.react(this.id, id, emoji, on); });
+    this.#said();
+  }
+
+  markRead(upTo?: MsgId): void {
+    this.call((engine) => { engine.markRead(this.id, upTo); });
+    this.told();
+  }
+
+  receipts(id: MsgId): Store<Receipts> {
+    const known = this.#receipts.get(id);
+    if (known) return known;
+    const read = () => (this.dead || this.held ? undefined : this.call((engine) => engine.receipts(this.id, id)));
+    const store: ReceiptStore = new ReceiptStore(read, (used) => {
+      if (used) this.#receipts.set(id, store);
+      else this.#receipts.delete(id);
+    });
+    return store;
   }
 
   retry(id: MsgId): void {
@@ -137,8 +194,29 @@ export class LiveChannel implements Channel, ChannelHost {
     this.flush();
   }
 
+  /** Shows what was said of messages before the call returns. */
+  #said(): void {
+    this.#client.drain();
+    this.changed('edit');
+    this.flush();
+    this.#client.wrote();
+  }
+
+  told(): void {
+    this.#client.drain();
+    this.flush();
+  }
+
   async get(id: MsgId): Promise<Message | undefined> {
-    return await Promise.resolve().then(() => this.#message(id));
+    const known = await Promise.resolve().then(() => this.#message(id));
+    if (known) return known;
+    const view = this.#open({ at: { id }, before: 0, after: 1 });
+    try {
+      await view.goto({ id }, { align: 'start' });
+      return this.#message(id);
+    } finally {
+      view[Symbol.dispose]();
+    }
   }
 
   #message(id: string): Message | undefined {
@@ -165,6 +243,7 @@ export class LiveChannel implements Channel, ChannelHost {
     }
     this.#dirty = undefined;
     for (const view of this.#views) view.refresh(reason);
+    for (const receipts of this.#receipts.values()) receipts.refresh();
     this.readInfo();
   }
 
@@ -178,77 +257,50 @@ export class LiveChannel implements Channel, ChannelHost {
 
   /** The connection's state changed. */
   connectionChanged(): void {
+    // While another channel is being opened, this one stays open.
+    if (this.#client.live) this.presence.live(this.trouble === undefined && !this.held);
+    else if (!this.#client.connected) this.presence.live(false);
     for (const view of this.#views) view.arrive();
   }
 
-  sees(first: MsgId | undefined, last: MsgId | undefined): void {
-    if (!first || !last) return;
-    this.#seen = { first, last };
-    this.#readLate();
+  reads(view: LiveView): void {
+    this.#reading = view;
+    this.late.refresh();
   }
 
   isLate(id: MsgId): boolean {
-    return this.#known?.late.some((run) => run.first === id) ?? false;
+    return this.late.getSnapshot().runs.some((run) => run.first === id);
+  }
+
+  /** Another user told something that is not kept. */
+  heard(user: string, text: string): void {
+    this.presence.hear(user, text);
   }
 
   forget(view: LiveView): void {
     this.#views.delete(view);
+    if (this.#reading === view) this.#reading = [...this.#views].at(-1);
   }
 
   readInfo(): void {
     if (this.held) return;
+    this.late.refresh();
     const text = this.call((engine) => engine.info(this.id)) ?? '';
     if (text === this.#text || text === '') return;
     this.#text = text;
-    const known = JSON.parse(text) as Info;
-    const { total, unread, firstUnread } = known;
-    const before = this.#info.getSnapshot();
-    const backfill = known.known ? 'none' : 'running';
-    const same = before.total === total && before.unread === unread
-      && before.firstUnread === firstUnread && before.backfill === backfill;
-    this.#known = known;
-    if (!same) this.#info.set({ total, unread, firstUnread, backfill });
-    this.#readLate();
+    const { total, unread, firstUnread, known } = JSON.parse(text) as Info;
+    this.#info.set({ total, unread, firstUnread, backfill: known ? 'none' : 'running' });
   }
 
-  #readLate(): void {
-    const runs = (this.#known?.late ?? []).map((run): LateRun => ({ ...run, where: this.#where(run) }));
-    const count = (where: LateRun['where']) =>
-      runs.filter((run) => run.where === where).reduce((sum, run) => sum + run.count, 0);
-    const total = runs.reduce((sum, run) => sum + run.count, 0);
-    const next = { total, above: count('above'), below: count('below'), runs };
-    if (JSON.stringify(next) !== JSON.stringify(this.#late.getSnapshot())) this.#late.set(next);
-  }
-
-  /** Ids compare as their places in time. */
-  #where({ first, last }: Omit<LateRun, 'where'>): LateRun['where'] {
-    if (!this.#seen || last < this.#seen.first) return 'above';
-    return first > this.#seen.last ? 'below' : 'in-view';
-  }
-
-  #inbox(): LateInbox {
-    const take = (first?: MsgId, last?: MsgId): void => {
-      this.call((engine) => { engine.markSeen(this.id, first, last); });
-      this.#client.drain();
-      this.flush();
-    };
-    return {
-      getSnapshot: this.#late.getSnapshot,
-      subscribe: this.#late.subscribe,
-      next: (direction = 'up') => {
-        const { runs } = this.#late.getSnapshot();
-        if (direction === 'oldest') return runs[0] ?? null;
-        const above = runs.filter((run) => run.where === 'above');
-        const below = runs.filter((run) => run.where === 'below');
-        return (direction === 'up' ? above.at(-1) : below[0]) ?? null;
-      },
-      seen: (run) => { take(run.first, run.last); },
-      clear: () => { take(); },
-    };
+  #say(text: string): void {
+    if (this.dead || this.held) return;
+    this.call((engine) => { engine.say(this.id, text); });
+    this.#client.drain();
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
+    this.presence.leave();
     for (const view of [...this.#views]) view[Symbol.dispose]();
     this.#closed = true;
     this.#client.closed(this);

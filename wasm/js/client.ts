@@ -1,15 +1,16 @@
 /** The client: an engine, its connection, its timers, and the stores that show what it knows. */
 
 import { LiveChannel } from './channel.js';
+import { Drafts } from './drafts.js';
 import { Guard, loadEngine } from './engine.js';
 import type { Engine, EngineModule } from './engine.js';
-import { BackscrollError, toError } from './errors.js';
+import { BackscrollError, RefusedError, toError } from './errors.js';
 import { Keeper } from './keeper.js';
 import type { Storage } from './storage.js';
 import { Cell } from './store.js';
 import { Connection as Link } from './transport.js';
 import type { OpenSocket } from './transport.js';
-import type { Change, Channel, ChannelInfo, Client, ClientOptions, Connection } from './types.js';
+import type { Change, Channel, ChannelInfo, Client, ClientOptions, Connection, MsgId } from './types.js';
 import { Wake } from './wake.js';
 
 /** How often the channel list is asked for while somebody looks at it, in ms. */
@@ -25,6 +26,8 @@ type Event =
   | { event: 'changed'; channel: string; reason: Change['reason']; sent: boolean }
   | { event: 'error'; code: string; text: string }
   | { event: 'problem'; channel: string; text: string }
+  | { event: 'refused'; channel: string; id: MsgId; code: string }
+  | { event: 'ephemeral'; channel: string; user: string; payload: string }
   | { event: 'storageFailed'; text: string }
   | { event: 'badRecord'; text: string };
 
@@ -64,12 +67,15 @@ export class LiveClient implements Client {
   readonly #flushes: { resolve: () => void; reject: (error: Error) => void }[] = [];
   readonly #stopListening: () => void;
   #link: Link | undefined;
+  readonly drafts: Drafts;
   readonly #place: Place | undefined;
   readonly #keeper: Keeper | undefined;
   #storage: Connection['storage'] = 'memory';
   /** Whether the browser was asked to keep the store. */
   #asked = false;
   #error: Error | undefined;
+  /** Whether the connection that is being made clears the error once it is there. */
+  #isNew = false;
   #refused: Known['refused'] = [];
   #listText = '[]';
   #listDirty = false;
@@ -87,6 +93,7 @@ export class LiveClient implements Client {
     this.#parts = parts;
     this.#place = place;
     this.#guard = this.#newGuard(parts.engine);
+    this.drafts = new Drafts(place?.storage, (thrown) => { this.report(toError(thrown, 'storage_failed')); });
     if (place) {
       this.#keeper = new Keeper(this, place.storage, place.name);
       this.#storage = 'best-effort';
@@ -102,8 +109,8 @@ export class LiveClient implements Client {
   }
 
   #newGuard(engine: EngineModule): Guard {
-    const { user, newest, memoryBytes } = this.#parts.options;
-    const setUp = { user, newest, memoryBytes, storage: this.#place !== undefined };
+    const { user, newest, memoryBytes, receipts = false } = this.#parts.options;
+    const setUp = { user, newest, memoryBytes, receipts, storage: this.#place !== undefined };
     return new Guard(engine, setUp, (error) => { this.#failed(error); });
   }
 
@@ -117,6 +124,15 @@ export class LiveClient implements Client {
 
   get offline(): boolean {
     return this.#connectionCell.getSnapshot().state === 'offline';
+  }
+
+  get live(): boolean {
+    return this.#connectionCell.getSnapshot().state === 'live';
+  }
+
+  get connected(): boolean {
+    const { state } = this.#connectionCell.getSnapshot();
+    return state === 'live' || state === 'syncing';
   }
 
   troubleOf(channel: string): Error | undefined {
@@ -166,6 +182,7 @@ export class LiveClient implements Client {
   async #dispose(): Promise<void> {
     try {
       if (!this.dead) {
+        for (const channel of this.#channels.values()) channel.presence.leave();
         this.call((engine) => { engine.stop(); });
         this.drain();
         await this.#keeper?.save();
@@ -175,6 +192,7 @@ export class LiveClient implements Client {
       this.#stop(this.#error ?? new BackscrollError('closed', 'the client was closed before everything was sent'));
       this.#guard.free();
       for (const channel of [...this.#channels.values()]) channel[Symbol.dispose]();
+      await this.drafts.close();
       await this.#keeper?.close();
     }
   }
@@ -237,6 +255,12 @@ export class LiveClient implements Client {
       case 'problem':
         this.report(new BackscrollError('bad_data', `channel ${event.channel}: ${event.text}`));
         break;
+      case 'refused':
+        this.report(new RefusedError(event.code, event.channel, event.id));
+        break;
+      case 'ephemeral':
+        this.#channels.get(event.channel)?.heard(event.user, event.payload);
+        break;
       case 'storageFailed':
         this.#storage = 'failed';
         this.report(new BackscrollError('storage_failed', `messages are kept in memory only: ${event.text}`));
@@ -263,6 +287,7 @@ export class LiveClient implements Client {
 
   #connect(): void {
     this.#link?.close();
+    this.#isNew = true;
     const link: Link = new Link(this.#parts.open, this.#parts.url, this.#parts.options.token, {
       opened: (token) => { this.#take(link, (engine) => { engine.connected(token); }); },
       bytes: (bytes) => { this.#take(link, (engine) => { engine.bytes(bytes); }); },
@@ -296,7 +321,10 @@ export class LiveClient implements Client {
 
   #readConnection(): void {
     const { state, pendingOut, refused } = this.#known();
-    if (state === 'live') this.#error = undefined;
+    if (state === 'live' && this.#isNew) {
+      this.#isNew = false;
+      this.#error = undefined;
+    }
     this.#refused = refused;
     const [refusal] = refused;
     if (refusal) this.#error = refusalError(refusal);
@@ -355,7 +383,9 @@ export class LiveClient implements Client {
     };
     // A page that is hidden may be ended without another word.
     const hidden = (): void => {
-      if (document.hidden) this.#keeper?.save().catch((thrown: unknown) => { this.report(toError(thrown, 'storage_failed')); });
+      if (!document.hidden) return;
+      this.drafts.write();
+      this.#keeper?.save().catch((thrown: unknown) => { this.report(toError(thrown, 'storage_failed')); });
     };
     window.addEventListener('online', online);
     window.addEventListener('offline', offline);

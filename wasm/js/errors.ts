@@ -1,5 +1,7 @@
 /** Errors with a stable `code`. */
 
+import type { MsgId, Refused } from './types.js';
+
 /** Stable codes of errors that this package throws or reports. */
 export type ErrorCode =
   | 'bad_request'
@@ -15,6 +17,8 @@ export type ErrorCode =
   | 'init_failed'
   | 'engine_failed'
   | 'connection_failed'
+  | 'not_found'
+  | 'forbidden'
   | (string & {});
 
 /** An error of Backscroll. */
@@ -25,6 +29,18 @@ export class BackscrollError extends Error {
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
+  }
+}
+
+/** The relay refused a change to a message. */
+export class RefusedError extends BackscrollError implements Refused {
+  readonly channel: string;
+  readonly id: MsgId;
+
+  constructor(code: ErrorCode, channel: string, id: MsgId) {
+    super(code, `channel ${channel}: the change to message ${id} was refused (${code})`);
+    this.channel = channel;
+    this.id = id;
   }
 }
 

@@ -27,7 +27,15 @@ export interface Engine {
   message(channel: string, id: string): string | undefined;
   indexOf(channel: string, id: string): number;
   ticks(channel: string, count: number): string;
-  markSeen(channel: string, first?: string, last?: string): void;
+  edit(channel: string, id: string, edit: string): void;
+  remove(channel: string, id: string): void;
+  react(channel: string, id: string, emoji: string, on: boolean): void;
+  markRead(channel: string, upTo?: string): void;
+  receipts(channel: string, id: string): string;
+  say(channel: string, text: string): void;
+  late(channel: string, view?: number): string;
+  lateNext(channel: string, view: number | undefined, toward: string): string | undefined;
+  lateSeen(channel: string, first?: string, last?: string): void;
   openView(channel: string, query: string): number;
   moveView(view: number, query: string): void;
   closeView(view: number): void;

@@ -42,6 +42,13 @@ export interface ClientOptions {
   readonly newest?: number;
   /** How much memory loaded messages may take, in bytes (an estimate); 64 MB by default. */
   readonly memoryBytes?: number;
+  /** The worker's module, for bundlers that cannot find it themselves; of no use to an engine that runs inline. */
+  readonly workerUrl?: URL | string;
+  /**
+   * Whether others are told what this device received, and messages of this user say `'delivered'` and
+   * `'read'`; off by default. What was read is told in any case: it is how a user's devices agree.
+   */
+  readonly receipts?: boolean;
 }
 
 /** A client of one relay. */
@@ -79,12 +86,27 @@ export interface Connection {
   readonly pendingOut: number;
   /** `best-effort`: the browser may clear it when space runs short. `failed`: in memory only, not as asked. */
   readonly storage: 'persistent' | 'best-effort' | 'memory' | 'failed';
-  /** The last thing that went wrong, or a channel that the relay refuses; a new connection clears it. Its `code` is stable. */
+  /**
+   * The last thing that went wrong, or a channel that the relay refuses; a new connection clears it. Its
+   * `code` is stable. Of an edit, deletion or reaction that the relay refused it is a {@link Refused}.
+   */
   readonly error?: Error;
 }
 
-/** Where a message of this client stands on its way. */
-export type SendState = 'queued' | 'relayed' | { readonly failed: string; readonly retryable: boolean };
+/** What the error of a {@link Connection} says when a change to a message was refused: it is shown as before. */
+export interface Refused extends Error {
+  /** The relay's, such as `forbidden`; or `not_found`. */
+  readonly code: string;
+  readonly channel: string;
+  /** The message that was to be changed. */
+  readonly id: MsgId;
+}
+
+/**
+ * Where a message of this client stands on its way: waiting, stored by the relay, on a device of
+ * somebody, read by somebody; or refused. The last two need {@link ClientOptions.receipts}.
+ */
+export type SendState = 'queued' | 'relayed' | 'delivered' | 'read' | { readonly failed: string; readonly retryable: boolean };
 
 /** A file that belongs to a message; either `url` or `sha256` is there. */
 export interface Attachment {
@@ -118,7 +140,7 @@ export interface Message {
   readonly deleted?: true;
   /** Whether it came later than newer messages did. */
   readonly late: boolean;
-  /** Only of messages sent by this client since it was opened. */
+  /** Of messages sent by this client since it was opened; with `receipts` also of older ones that got to somebody. */
   readonly send?: SendState;
   readonly placeholder?: undefined;
 }
@@ -136,6 +158,12 @@ export interface SendOptions {
   readonly data?: Json;
   /** When it was written, if earlier, in ms. */
   readonly sentAt?: number;
+}
+
+/** What an edit replaces beside the text. */
+export interface EditOptions {
+  readonly attachments?: readonly Attachment[];
+  readonly data?: Json;
 }
 
 /** How a view is opened. `before + after` rows, 5,000 at most, are kept around the anchor. */
@@ -159,10 +187,47 @@ export interface Channel extends Disposable {
   retry(id: MsgId): void;
   /** Drops a failed message. */
   discard(id: MsgId): void;
-  /** A message, if it is loaded. */
+  /**
+   * Replaces the text of a message, and what else is given; the rest stays. It shows at once, and waits
+   * for the relay as messages do. If the relay refuses it (another's message: `forbidden`) it is shown
+   * as before, and {@link Connection.error} says so. Throws `not_found` if the channel is known not to
+   * have the message; so do `remove` and `react`.
+   */
+  edit(id: MsgId, text: string, options?: EditOptions): void;
+  /** Deletes a message, for good: its row stays, without text. A failed one is dropped. */
+  remove(id: MsgId): void;
+  /** Reacts to a message, or, with `false`, no longer. */
+  react(id: MsgId, emoji: string, on?: boolean): void;
+  /** A message. One that is not loaded is asked for; without a connection it counts as missing. */
   get(id: MsgId): Promise<Message | undefined>;
   readonly info: Store<ChannelState>;
   readonly late: LateInbox;
+  /** What is being written here; it stays on this device, for when the channel is opened again. */
+  readonly draft: Store<string | null> & { set(this: void, text: string | null): void };
+  /**
+   * Who else has the channel open, as far as they told within 30 s. Others go on telling while somebody
+   * subscribes to it.
+   */
+  readonly presence: Store<ReadonlyMap<string, Presence>> & {
+    /** This user is writing, or no more. Call it at each key; sending ends it, and so do 12 s without a call. */
+    typing(this: void, on?: boolean): void;
+  };
+  /** Marks everything up to a message as read, or all; late messages there leave the inbox. */
+  markRead(upTo?: MsgId): void;
+  /** Which other users received a message (those who tell, see {@link ClientOptions.receipts}), and who read it. */
+  receipts(id: MsgId): Store<Receipts>;
+}
+
+/** What another user does in a channel. */
+export interface Presence {
+  readonly online: boolean;
+  readonly typing: boolean;
+}
+
+/** Users, by name. */
+export interface Receipts {
+  readonly delivered: readonly string[];
+  readonly read: readonly string[];
 }
 
 /** What is known of a channel as a whole. */
@@ -269,7 +334,10 @@ export interface LateRun {
 
 /** The late messages of a channel. */
 export interface LateInbox extends Store<LateState> {
-  /** The nearest run above or below what is in view, or the oldest of all; `goto` its `first`. */
+  /**
+   * The nearest run above or below what is in view, or the oldest of all; `goto` its `first`. Without a
+   * direction, above if there is one there, else below.
+   */
   next(direction?: 'up' | 'down' | 'oldest'): LateRun | null;
   /** Takes a run out. */
   seen(run: LateRun): void;

@@ -44,6 +44,11 @@ export class LiveView implements View {
     host.drain();
   }
 
+  /** The engine's name of it, if the engine has it. */
+  get number(): number | undefined {
+    return this.#host.held || this.#closed ? undefined : this.#number;
+  }
+
   #open(): void {
     const query = JSON.stringify(this.#query);
     this.#number = this.#host.call((engine) => engine.openView(this.#host.id, query));
@@ -75,7 +80,6 @@ export class LiveView implements View {
 
   setVisible(first: MsgId | number, last: MsgId | number, atEnd: boolean): void {
     this.#assertOpen();
-    this.#host.sees(this.#idAt(first), this.#idAt(last));
     const before = Math.floor(this.#rows / 2);
     const at = typeof first === 'number' ? { index: first } : { id: first };
     this.#query = queryOf(atEnd ? 'latest' : at, before, this.#rows - before);
@@ -83,6 +87,7 @@ export class LiveView implements View {
     const edges = JSON.stringify([first, last]);
     this.#host.call((engine) => { engine.setVisible(this.#number, edges, atEnd); });
     this.refresh('loaded');
+    this.#host.reads(this);
     this.#host.drain();
   }
 
@@ -132,13 +137,6 @@ export class LiveView implements View {
     this.#going = undefined;
     this.#host.forget(this);
     if (!this.#host.dead && !this.#host.held) this.#host.call((engine) => { engine.closeView(this.#number); });
-  }
-
-  #idAt(edge: MsgId | number): MsgId | undefined {
-    if (typeof edge === 'string') return edge;
-    const { start, items } = this.#cell.getSnapshot();
-    const item = items[edge - start];
-    return item && !item.placeholder ? item.id : undefined;
   }
 
   #assertOpen(): void {

@@ -35,8 +35,15 @@ export function nextWindow(before: Window, rows: Rows, reason: Change['reason'],
     return old && JSON.stringify(old) === JSON.stringify(item) ? old : item;
   });
   const { start, total, foundOldest, foundNewest, exact } = rows;
-  const change = { reason, ...difference(before, { start, items }) };
+  const moved = difference(before, { start, items });
+  const change = { reason: reason === 'loaded' && isEdit(before, items, moved) ? 'edit' : reason, ...moved };
   return { version: before.version + 1, total, start, items, foundOldest, foundNewest, exact, change, focus };
+}
+
+/** Whether all that differs is what some rows say, such as who read them. */
+function isEdit(before: Window, items: Window['items'], { inserted, removed }: Omit<Change, 'reason'>): boolean {
+  if (inserted.length > 0 || removed.length > 0) return false;
+  return items.some((item, at) => !item.placeholder && item !== before.items[at]);
 }
 
 interface Place {

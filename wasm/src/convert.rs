@@ -1,7 +1,11 @@
 //! What goes to JavaScript, as JSON: names as the TypeScript surface has them.
 
-use backscroll_core::channel::{Changed, Channel, Item, MessageRow, SendState, UnseenRun, View};
+use backscroll_core::annotation::Edit;
+use backscroll_core::channel::{
+    Changed, Channel, Item, MessageRow, Reach, Receipts, SendState, View,
+};
 use backscroll_core::client::{Client, ConnectionState, Event, StoredChannel};
+use backscroll_core::late::{Late, LateRun, Place};
 use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use backscroll_core::storage::ReadRequest;
 use backscroll_core::viewport::{At, Query};
@@ -17,6 +21,8 @@ pub(crate) struct OptionsIn {
     pub(crate) memory_bytes: Option<u64>,
     #[serde(default)]
     pub(crate) storage: bool,
+    #[serde(default)]
+    pub(crate) receipts: bool,
 }
 
 /// A message to send.
@@ -40,6 +46,24 @@ impl SendIn {
             attachments: self.attachments.into_iter().map(Attachment::from).collect(),
             data: self.data,
         }
+    }
+}
+
+/// What an edit replaces.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct EditIn {
+    text: String,
+    attachments: Option<Vec<AttachmentJson>>,
+    data: Option<Value>,
+}
+
+impl EditIn {
+    pub(crate) fn into_edit(self, edited_at: u64) -> Edit {
+        let Self { text, attachments, data } = self;
+        let attachments =
+            attachments.map(|all| all.into_iter().map(Attachment::from).collect::<Vec<_>>());
+        Edit { text: Some(text), attachments, data, edited_at }
     }
 }
 
@@ -160,8 +184,31 @@ impl From<SendState> for SendOut {
     }
 }
 
-impl From<MessageRow> for MessageOut {
-    fn from(row: MessageRow) -> Self {
+/// Whether rows say who received and read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ticks {
+    Sent,
+    Receipts,
+}
+
+/// Where a message of this user stands, as far as `ticks` go.
+fn send_of(row: &MessageRow, channel: &Channel, user: &str, ticks: Ticks) -> Option<SendOut> {
+    if ticks == Ticks::Receipts
+        && row.content.from == user
+        && !matches!(row.send, Some(SendState::Queued | SendState::Failed(_)))
+    {
+        match channel.reach(row) {
+            Reach::Read => return Some(SendOut::State("read")),
+            Reach::Delivered => return Some(SendOut::State("delivered")),
+            Reach::Unknown => {}
+        }
+    }
+    row.send.clone().map(SendOut::from)
+}
+
+impl MessageOut {
+    pub(crate) fn of(row: MessageRow, channel: &Channel, user: &str, ticks: Ticks) -> Self {
+        let send = send_of(&row, channel, user, ticks);
         Self {
             id: row.id,
             from: row.content.from,
@@ -176,15 +223,19 @@ impl From<MessageRow> for MessageOut {
             data: row.content.data,
             edited_at: row.edited_ms,
             deleted: row.deleted,
-            send: row.send.map(SendOut::from),
+            send,
         }
     }
 }
 
 impl ViewOut {
-    pub(crate) fn new(view: View, damaged: bool) -> Self {
+    pub(crate) fn new(
+        view: View,
+        damaged: bool,
+        message: impl Fn(MessageRow) -> MessageOut,
+    ) -> Self {
         let item = |item| match item {
-            Item::Message(row) => ItemOut::Message(Box::new(MessageOut::from(*row))),
+            Item::Message(row) => ItemOut::Message(Box::new(message(*row))),
             Item::Placeholder { index } => ItemOut::Placeholder { placeholder: true, index },
         };
         Self {
@@ -207,7 +258,7 @@ pub(crate) enum EventOut {
     Disconnect { code: &'static str },
     Connection,
     Channels,
-    Changed { channel: String, reason: &'static str, sent: bool, late: bool },
+    Changed { channel: String, reason: &'static str, sent: bool },
     Error { code: String, text: String },
     Problem { channel: String, text: String },
     Refused { channel: String, id: String, code: String },
@@ -223,12 +274,9 @@ impl From<Event> for EventOut {
             Event::Disconnect { code } => Self::Disconnect { code },
             Event::Connection => Self::Connection,
             Event::Channels => Self::Channels,
-            Event::Changed { channel, changed } => Self::Changed {
-                channel,
-                reason: reason(changed),
-                sent: changed.sent,
-                late: changed.late,
-            },
+            Event::Changed { channel, changed } => {
+                Self::Changed { channel, reason: reason(changed), sent: changed.sent }
+            }
             Event::Error { code, text } => Self::Error { code, text },
             Event::Refused { channel, id, code } => {
                 Self::Refused { channel, id: id.to_string(), code }
@@ -360,23 +408,6 @@ pub(crate) struct InfoOut {
     first_unread: Option<MessageId>,
     /// Whether the directory came.
     known: bool,
-    late: Vec<RunOut>,
-}
-
-#[derive(Debug, Serialize)]
-struct RunOut {
-    first: MessageId,
-    last: MessageId,
-    count: u64,
-    from: u64,
-    to: u64,
-}
-
-impl From<&UnseenRun> for RunOut {
-    fn from(run: &UnseenRun) -> Self {
-        let UnseenRun { first, last, count } = *run;
-        Self { first, last, count, from: first.time_ms(), to: last.time_ms() }
-    }
 }
 
 impl InfoOut {
@@ -386,8 +417,59 @@ impl InfoOut {
             unread: channel.unread(),
             first_unread: channel.first_unread(),
             known: channel.head().is_some(),
-            late: channel.unseen().runs().map(RunOut::from).collect(),
         }
+    }
+}
+
+/// The late inbox.
+#[derive(Debug, Serialize)]
+pub(crate) struct LateOut {
+    total: u64,
+    above: u64,
+    below: u64,
+    runs: Vec<RunOut>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RunOut {
+    first: MessageId,
+    last: MessageId,
+    count: u64,
+    from: u64,
+    to: u64,
+    #[serde(rename = "where")]
+    place: &'static str,
+}
+
+impl From<LateRun> for RunOut {
+    fn from(run: LateRun) -> Self {
+        let LateRun { first, last, count, from_ms, to_ms, place } = run;
+        let place = match place {
+            Place::Above => "above",
+            Place::InView => "in-view",
+            Place::Below => "below",
+        };
+        Self { first, last, count, from: from_ms, to: to_ms, place }
+    }
+}
+
+impl From<Late> for LateOut {
+    fn from(late: Late) -> Self {
+        let Late { total, above, below, runs, in_view: _ } = late;
+        Self { total, above, below, runs: runs.into_iter().map(RunOut::from).collect() }
+    }
+}
+
+/// Who received a message, and who read it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReceiptsOut {
+    delivered: Vec<String>,
+    read: Vec<String>,
+}
+
+impl From<Receipts> for ReceiptsOut {
+    fn from(Receipts { delivered, read }: Receipts) -> Self {
+        Self { delivered, read }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::convert::{
     ChannelOut, ConnectionOut, EdgeIn, EventOut, InfoOut, MessageOut, OptionsIn, QueryIn,
-    QuestionOut, SendIn, TickOut, ViewOut, channels,
+    QuestionOut, SendIn, TickOut, Ticks, ViewOut, channels,
 };
 use crate::error::Refusal;
 use crate::records::{pack_batch, unpack};
-use backscroll_core::channel::{Channel, View};
+use backscroll_core::channel::{Channel, MessageRow, View};
 use backscroll_core::client::{Client, Edge, Event, Follow, Now, Options, ViewId};
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::Ranked;
@@ -22,8 +22,9 @@ const TICKS_MAX: u32 = 1_000;
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Engine {
-    client: Client,
-    now: Now,
+    pub(crate) client: Client,
+    pub(crate) now: Now,
+    ticks: Ticks,
     /// Windows, and their channels, whose answers could not be read on this connection.
     damaged: BTreeSet<(String, Window)>,
     /// The channels of the views.
@@ -45,9 +46,11 @@ impl Engine {
         set_up.newest = options.newest.unwrap_or(set_up.newest);
         set_up.segment_bytes_max = options.memory_bytes.unwrap_or(set_up.segment_bytes_max);
         set_up.storage = options.storage;
+        set_up.delivered = options.receipts;
+        let ticks = if options.receipts { Ticks::Receipts } else { Ticks::Sent };
         let client = Client::new(set_up, seed).map_err(Refusal::from)?;
         let (now, damaged, views) = (Now::default(), BTreeSet::new(), BTreeMap::new());
-        Ok(Self { client, now, damaged, views })
+        Ok(Self { client, now, ticks, damaged, views })
     }
 
     /// Tells the time, before any other call that needs it: the device's clock and a steady one, in
@@ -190,8 +193,8 @@ impl Engine {
         id: &str,
     ) -> Result<Option<String>, wasm_bindgen::JsValue> {
         let id = message_id(id)?;
-        let row = self.client.channel(channel).and_then(|channel| channel.get(id));
-        Ok(row.map(|row| json(&MessageOut::from(row))))
+        let found = self.client.channel(channel).and_then(|of| Some((of.get(id)?, of)));
+        Ok(found.map(|(row, of)| json(&self.message_out(row, of))))
     }
 
     /// The row of an id: how many messages stand before it.
@@ -216,25 +219,6 @@ impl Engine {
         };
         let ticks: Vec<_> = (0..count).filter_map(tick).collect();
         json(&ticks)
-    }
-
-    /// Marks late messages as seen: those of a range of ids, or all.
-    ///
-    /// # Errors
-    /// An id is malformed.
-    #[wasm_bindgen(js_name = markSeen)]
-    pub fn mark_seen(
-        &mut self,
-        channel: &str,
-        first: Option<String>,
-        last: Option<String>,
-    ) -> Result<(), wasm_bindgen::JsValue> {
-        let range = match first.zip(last) {
-            Some((first, last)) => Some((message_id(&first)?, message_id(&last)?)),
-            None => None,
-        };
-        self.client.mark_seen(channel, range, self.now);
-        Ok(())
     }
 
     /// Opens a live view; its number. The query is JSON.
@@ -275,9 +259,16 @@ impl Engine {
     /// There is no such view.
     pub fn view(&mut self, view: f64) -> Result<String, wasm_bindgen::JsValue> {
         let rows = self.client.view(view_id(view)).map_err(Refusal::from)?;
-        let damaged =
-            self.views.get(&view_id(view)).is_some_and(|name| self.is_damaged(name, &rows));
-        Ok(json(&ViewOut::new(rows, damaged)))
+        let Some((name, channel)) = self
+            .views
+            .get(&view_id(view))
+            .and_then(|name| Some((name, self.client.channel(name)?)))
+        else {
+            return Err(Refusal::new("closed", "the view is closed").into());
+        };
+        let damaged = self.is_damaged(name, &rows);
+        let message = |row| self.message_out(row, channel);
+        Ok(json(&ViewOut::new(rows, damaged, message)))
     }
 
     /// Tells what a reader sees of a view: `edges` is a JSON array of the first and the last row,
@@ -363,6 +354,10 @@ impl Engine {
 }
 
 impl Engine {
+    fn message_out(&self, row: MessageRow, channel: &Channel) -> MessageOut {
+        MessageOut::of(row, channel, self.client.user(), self.ticks)
+    }
+
     /// Whether all that rows lack came damaged, and nothing more is on its way.
     fn is_damaged(&self, channel: &str, rows: &View) -> bool {
         let is_damaged = |window| self.damaged.contains(&(channel.to_owned(), window));
@@ -373,11 +368,11 @@ impl Engine {
 }
 
 /// JSON of our own types: maps with text keys, finite numbers.
-fn json(value: &impl Serialize) -> String {
+pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn message_id(text: &str) -> Result<MessageId, Refusal> {
+pub(crate) fn message_id(text: &str) -> Result<MessageId, Refusal> {
     text.parse().map_err(|error| Refusal::new("bad_id", error))
 }
 
@@ -395,6 +390,6 @@ const fn ms(number: f64) -> u64 {
 }
 
 /// A view's number; one that is none names no view.
-const fn view_id(number: f64) -> ViewId {
+pub(crate) const fn view_id(number: f64) -> ViewId {
     ViewId(ms(number))
 }

@@ -45,9 +45,12 @@ impl From<CommandError> for Refusal {
     fn from(error: CommandError) -> Self {
         let code = match &error {
             CommandError::NoChannel(_) | CommandError::NoView => "closed",
+            CommandError::NoMessage(..) => "not_found",
             CommandError::Name(ContentError::Empty { field: "channel" })
             | CommandError::Name(ContentError::TooLarge { field: "channel", .. }) => "bad_channel",
-            CommandError::Message(BodyError::TooLarge)
+            CommandError::TooLarge { .. }
+            | CommandError::Name(ContentError::TooLarge { .. })
+            | CommandError::Message(BodyError::TooLarge)
             | CommandError::Message(BodyError::Content(ContentError::TooLarge { .. })) => {
                 "too_large"
             }

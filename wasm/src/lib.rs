@@ -5,6 +5,7 @@
 //! with a stable `code`. A panic ends this instance of the module: the facade calls it no more, and
 //! makes another, which goes on from the store.
 
+mod about;
 mod convert;
 mod engine;
 mod error;

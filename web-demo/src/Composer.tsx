@@ -2,21 +2,21 @@
 // not sent yet is kept on this device.
 import type { Channel } from 'backscroll';
 import { type KeyboardEvent, type Ref, useState } from 'react';
-import { draftOf, keepDraft } from './device';
+import { useStore } from './stores';
+import { Typing } from './Typing';
 
 interface Props {
   readonly ref: Ref<HTMLTextAreaElement>;
-  readonly user: string;
   readonly channel: Channel;
   readonly onSent: () => void;
 }
 
-export function Composer({ ref, user, channel, onSent }: Props) {
-  const [text, setText] = useState(() => draftOf(user, channel.id));
+export function Composer({ ref, channel, onSent }: Props) {
+  const text = useStore(channel.draft) ?? '';
   const [error, setError] = useState('');
   const change = (draft: string): void => {
-    setText(draft);
-    keepDraft(user, channel.id, draft);
+    channel.draft.set(draft === '' ? null : draft);
+    channel.presence.typing(draft !== '');
   };
   const send = (): void => {
     if (!text.trim()) return;
@@ -54,6 +54,7 @@ export function Composer({ ref, user, channel, onSent }: Props) {
           </svg>
         </button>
       </div>
+      <Typing channel={channel} />
       {error && <p role="alert">{error}</p>}
     </div>
   );

@@ -71,7 +71,7 @@ export function Conversation({ client, channel, isCovered, menu }: Props) {
         <div className="messages" />
       )}
       <Trouble connection={client.connection} />
-      <Composer ref={composer} user={client.user} channel={channel} onSent={() => void scroller?.toEnd()} />
+      <Composer ref={composer} channel={channel} onSent={() => void scroller?.toEnd()} />
       {scroller && <Announcer channel={channel} scroller={scroller} user={client.user} />}
     </main>
   );

@@ -79,7 +79,7 @@ export function MessageList({ channel, scroller, user, onLeave }: Props) {
               index={shown.start + i}
               total={shown.total}
               channel={channel}
-              isOwn={!item.placeholder && item.from === user}
+              user={user}
               flash={flashOf(item, flash)}
               {...headingsOf(shown, i)}
             />
@@ -130,7 +130,7 @@ interface Acting {
 /** What a key does in the list. */
 function actionOf(event: KeyboardEvent, acting: Acting): (() => void) | undefined {
   const { channel, scroller, goLate, onLeave, total } = acting;
-  if (event.target instanceof HTMLElement && event.target.closest('button, a')) return undefined;
+  if (event.target instanceof HTMLElement && event.target.closest('button, a, textarea')) return undefined;
   if (event.altKey || event.metaKey || (event.ctrlKey && event.key !== 'End')) return undefined;
   const active = scroller.activeIndex();
   const page = (share: number) => () => {

@@ -1,8 +1,9 @@
 // One row: a message, or the place of one that is not loaded yet.
 import type { Channel, Message, MsgId, Placeholder } from 'backscroll';
-import { memo, useState } from 'react';
+import { type FocusEvent, memo, useRef, useState } from 'react';
 import { Avatar, hueOf } from './Avatar';
 import { fullTimeOf, longDayOf, timeOf } from './format';
+import { Actions, Editor, Reactions } from './Saying';
 
 /** A late message that came this recently comes into view with a highlight, in ms. */
 const FRESH_MS = 3_000;
@@ -23,7 +24,7 @@ interface Props {
   readonly index: number;
   readonly total: number;
   readonly channel: Channel;
-  readonly isOwn: boolean;
+  readonly user: string;
   readonly hasDay: boolean;
   readonly hasSender: boolean;
   readonly flash: Flash['turn'] | undefined;
@@ -47,18 +48,33 @@ interface MessageProps extends Omit<Props, 'item' | 'index' | 'total'> {
   readonly message: Message;
 }
 
-function MessageRow({ place, message, channel, isOwn, hasDay, hasSender, flash }: MessageProps) {
+function MessageRow({ place, message, channel, user, hasDay, hasSender, flash }: MessageProps) {
   const [isFresh] = useState(() => message.late && Date.now() - message.arrivedAt < FRESH_MS);
+  const [isPointedAt, setPointedAt] = useState(false);
+  const [isFocused, setFocused] = useState(false);
+  const [isEditing, setEditing] = useState(false);
+  const row = useRef<HTMLDivElement>(null);
+  const isOwn = message.from === user;
+  const canSay = !message.deleted && typeof message.send !== 'object';
+  const endEdit = (): void => {
+    setEditing(false);
+    row.current?.focus();
+  };
   const shown = flash === undefined ? (isFresh ? 'fresh' : undefined) : `turn-${flash}`;
   return (
     <div
       {...place}
+      ref={row}
       className={hasSender ? 'row head' : 'row'}
       tabIndex={-1}
       data-message-id={message.id}
       data-send={stateOf(message)}
       data-own={isOwn || undefined}
       data-flash={shown}
+      onPointerEnter={({ pointerType }) => { setPointedAt(pointerType !== 'touch'); }}
+      onPointerLeave={() => { setPointedAt(false); }}
+      onFocus={() => { setFocused(true); }}
+      onBlur={({ currentTarget, relatedTarget }: FocusEvent) => { setFocused(currentTarget.contains(relatedTarget)); }}
     >
       {hasDay && (
         <h3 className="day">
@@ -68,10 +84,15 @@ function MessageRow({ place, message, channel, isOwn, hasDay, hasSender, flash }
       {hasSender && <Heading message={message} />}
       <div className="said">
         {!hasSender && <Time ms={message.sentAt} />}
-        <Text message={message} />
+        {isEditing && canSay
+          ? <Editor message={message} channel={channel} onDone={endEdit} />
+          : <Text message={message} />}
         {!hasSender && <Marks message={message} />}
       </div>
-      <Beside message={message} />
+      <Beside message={message} channel={channel} user={user} />
+      {canSay && !isEditing && (isPointedAt || isFocused) && (
+        <Actions message={message} channel={channel} user={user} onEdit={() => { setEditing(true); }} />
+      )}
       {isOwn && <Failure message={message} channel={channel} />}
     </div>
   );
@@ -108,27 +129,32 @@ function Text({ message: { text, deleted, editedAt } }: { message: Message }) {
 
 /** That it came late, and where it stands on its way. */
 function Marks({ message: { late, sentAt, arrivedAt, send } }: { message: Message }) {
+  const tick = typeof send === 'string' ? TICKS[send] : undefined;
   const delay = arrivedAt - sentAt > DELAY_MS_MIN ? `Written ${fullTimeOf(sentAt)}, arrived ${fullTimeOf(arrivedAt)}` : undefined;
   return (
     <>
       {late && <span className="mark late" title={delay}>late</span>}
       {send === 'queued' && <span className="mark queued" title="Waits to be sent">waiting</span>}
-      {send === 'relayed' && <span className="mark relayed" role="img" aria-label="Sent" title="Sent">✓</span>}
+      {tick && <span className={`mark ${tick.name}`} role="img" aria-label={tick.word} title={tick.word}>{tick.sign}</span>}
     </>
   );
 }
 
-function Beside({ message: { attachments, reactions } }: { message: Message }) {
-  const emojis = Object.entries(reactions);
-  if (!attachments && emojis.length === 0) return null;
+const TICKS: Partial<Record<string, { readonly name: string; readonly sign: string; readonly word: string }>> = {
+  relayed: { name: 'relayed', sign: '✓', word: 'Sent' },
+  delivered: { name: 'delivered', sign: '✓✓', word: 'Delivered' },
+  read: { name: 'read', sign: '✓✓', word: 'Read' },
+};
+
+function Beside({ message, channel, user }: { message: Message; channel: Channel; user: string }) {
+  const { attachments, reactions } = message;
+  if (!attachments && Object.keys(reactions).length === 0) return null;
   return (
     <p className="beside">
       {attachments?.map((file) => (
         <span key={`${file.name} ${file.sha256 ?? file.url ?? ''}`} className="chip">📎 {file.name}</span>
       ))}
-      {emojis.map(([emoji, users]) => (
-        <span key={emoji} className="chip" title={users.join(', ')}>{emoji} {users.length}</span>
-      ))}
+      <Reactions message={message} channel={channel} user={user} />
     </p>
   );
 }
@@ -154,6 +180,8 @@ const REASONS: Partial<Record<string, string>> = {
   duplicate: 'it was sent before',
 };
 
+/** How far it is on its way to the relay; ticks say how far beyond. */
 function stateOf({ send }: Message): string | undefined {
-  return typeof send === 'object' ? 'failed' : send;
+  if (typeof send === 'object') return 'failed';
+  return send === 'delivered' || send === 'read' ? 'relayed' : send;
 }

@@ -1,7 +1,6 @@
-// What stays on this device and is never sent: the name to write under, and drafts.
+// What stays on this device and is never sent: the name to write under.
 
 const NAME_KEY = 'backscroll-user';
-const DRAFT_KEY = 'backscroll-draft:';
 const NAME_BYTES_MAX = 255;
 
 /** The name messages are sent under: the one asked for in the URL (`?user=`), else the one chosen here. */
@@ -30,19 +29,7 @@ export function isName(name: string): boolean {
   return bytes >= 1 && bytes <= NAME_BYTES_MAX;
 }
 
-/** What was being written in a channel. */
-export function draftOf(user: string, channel: string): string {
-  return read(keyOfDraft(user, channel)) ?? '';
-}
-
-/** Keeps what is being written in a channel. */
-export function keepDraft(user: string, channel: string, text: string): void {
-  write(keyOfDraft(user, channel), text);
-}
-
-const keyOfDraft = (user: string, channel: string): string => DRAFT_KEY + JSON.stringify([user, channel]);
-
-// A browser may forbid storage: then a name and drafts last as long as the page.
+// A browser may forbid storage: then a name lasts as long as the page.
 function read(key: string): string | null {
   try {
     return localStorage.getItem(key);

@@ -1,6 +1,6 @@
 //! What was read: the line on this device, the user's marks on other devices, and other users'.
 
-use super::Channel;
+use super::{Channel, MessageRow};
 use crate::late::{Block, UnseenRun};
 use crate::message::MessageId;
 use crate::read_state::ReadState;
@@ -37,6 +37,17 @@ pub struct Receipts {
     pub delivered: Vec<String>,
     /// Other users who had it in view, by name.
     pub read: Vec<String>,
+}
+
+/// How far a message got with the other users, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// Nobody told of it.
+    Unknown,
+    /// A device of somebody has received it.
+    Delivered,
+    /// Somebody has read it.
+    Read,
 }
 
 impl Channel {
@@ -152,6 +163,25 @@ impl Channel {
         self.reading.others.clear();
         self.reading.last_late_seq = 0;
         self.reading.is_due = self.reading.read.is_some();
+    }
+
+    /// How far a message got with the other users, as far as the relay told.
+    ///
+    /// # Complexity
+    /// O(users) until one has read it.
+    #[must_use]
+    pub fn reach(&self, row: &MessageRow) -> Reach {
+        let Some(seq) = row.seq else { return Reach::Unknown };
+        let mut reach = Reach::Unknown;
+        for state in self.reading.others.values() {
+            if state.has_read(row.id, seq, row.late) {
+                return Reach::Read;
+            }
+            if state.has_received(seq) {
+                reach = Reach::Delivered;
+            }
+        }
+        reach
     }
 
     /// Who else received and read a message, as far as the relay told; nobody for one that the relay

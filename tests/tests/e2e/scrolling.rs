@@ -128,7 +128,8 @@ async fn a_reader_of_a_large_channel_misses_nothing_while_messages_keep_coming()
     stop.store(true, Ordering::Relaxed);
     let late = writing.await.expect("the writer ends");
     let last = Json::connect(&relay).await.history(CHANNEL, json!("latest"), 1, 0).await;
-    while engine.client.channel(CHANNEL).expect("it is open").total() < last["total"] {
+    let total = last["total"].as_u64().expect("a number");
+    while engine.client.channel(CHANNEL).expect("it is open").total() < total {
         engine.pump().await;
     }
 

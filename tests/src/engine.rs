@@ -84,11 +84,11 @@ impl Engine {
             self.socket.send(Message::Binary(Bytes::from(frame))).await.expect("an open socket");
         }
         let moment = Duration::from_millis(LISTEN_MS);
-        if let Ok(message) = tokio::time::timeout(moment, self.socket.next()).await {
-            if let Message::Binary(bytes) = message.expect("an open socket").expect("a frame") {
-                let now = self.now();
-                self.client.handle_bytes(&bytes, now);
-            }
+        if let Ok(message) = tokio::time::timeout(moment, self.socket.next()).await
+            && let Message::Binary(bytes) = message.expect("an open socket").expect("a frame")
+        {
+            let now = self.now();
+            self.client.handle_bytes(&bytes, now);
         }
         let now = self.now();
         if self.client.poll_timeout(now).is_some_and(|at_ms| at_ms <= now.steady_ms) {

@@ -55,7 +55,7 @@ impl SendIn {
 pub(crate) struct EditIn {
     text: String,
     attachments: Option<Vec<AttachmentJson>>,
-    data: Option<Value>,
+    data: Option<Data>,
 }
 
 impl EditIn {

@@ -33,12 +33,6 @@ impl Channel {
         true
     }
 
-    /// Annotations of this client that the relay does not have yet.
-    #[must_use]
-    pub fn notes_len(&self) -> usize {
-        self.notes.pending()
-    }
-
     /// What the relay would not take of what was said, since this was last called.
     pub fn take_refusals(&mut self) -> Vec<Refusal> {
         std::mem::take(&mut self.notes.refusals)

@@ -7,7 +7,8 @@ use crate::read_state::ReadState;
 use crate::wire::LateRun;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most late runs in one mark; a relay takes no more. The newest are told.
+/// Most late runs in one mark; a relay takes no more. Of more, the oldest are told as one: a device
+/// that hears of it takes what is in none of them for seen.
 const MARK_RUNS_MAX: usize = 256;
 
 /// Most users whose marks are kept; those heard of first go first.
@@ -21,6 +22,8 @@ pub(super) struct Reading {
     pub(super) seen_to: Option<MessageId>,
     /// The greatest id that was in view, on any device of the user.
     pub(super) read: Option<MessageId>,
+    /// The head when the channel was first opened: what came late before it is not listed here.
+    pub(super) first_seq: u64,
     /// What the relay knows of the user.
     told: Option<ReadState>,
     /// Whether something was in view that the relay does not know of.
@@ -94,13 +97,17 @@ impl Channel {
     pub(crate) fn take_mark(&mut self, with_delivered: bool) -> Option<ReadState> {
         let head = self.head.as_ref()?;
         self.reading.is_due = false;
-        let run = |run: &UnseenRun| LateRun {
-            first: run.first,
-            last: run.last,
-            count: u32::try_from(run.count).unwrap_or(u32::MAX),
-        };
-        let mut unseen_late: Vec<_> =
-            self.unseen.runs().rev().take(MARK_RUNS_MAX).map(run).collect();
+        let mut unseen_late: Vec<LateRun> = Vec::new();
+        for run in self.unseen.runs().rev() {
+            let count = u32::try_from(run.count).unwrap_or(u32::MAX);
+            let is_full = unseen_late.len() == MARK_RUNS_MAX;
+            match unseen_late.last_mut().filter(|_| is_full) {
+                Some(oldest) => {
+                    (oldest.first, oldest.count) = (run.first, oldest.count.saturating_add(count));
+                }
+                None => unseen_late.push(LateRun { first: run.first, last: run.last, count }),
+            }
+        }
         unseen_late.reverse();
         let delivered = if with_delivered { head.seq } else { 0 };
         let mark = ReadState { read: self.reading.read, seq: head.seq, delivered, unseen_late };
@@ -121,7 +128,11 @@ impl Channel {
 
     /// The relay tells what a device of this user had in view.
     pub(crate) fn own_marks(&mut self, marks: ReadState) {
-        let is_first = self.reading.told.is_none() && self.reading.read.is_none();
+        // Marks that were there at the first look tell of late messages that are not listed here;
+        // later ones of messages that are.
+        let is_first = self.reading.told.is_none()
+            && self.reading.read.is_none()
+            && marks.seq <= self.reading.first_seq;
         self.reading.read = self.reading.read.max(marks.read);
         if is_first && let Some(read) = marks.read {
             // Nothing was in view here yet: the line is where other devices left it.

@@ -136,6 +136,7 @@ impl Channel {
             self.observe_time(entry.last_ms, now_ms);
         }
         if is_first {
+            self.reading.first_seq = opened.head.seq;
             // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
             let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);

@@ -104,6 +104,35 @@ fn late_messages_below_the_line_count_until_one_device_had_them_in_view() {
 }
 
 #[test]
+fn more_late_runs_than_a_mark_can_name_are_still_there_on_the_other_device() {
+    const RUNS: u64 = 300;
+    let mut world = World::new(&["writer", "ada", "ada"]);
+    world.settle();
+    for i in 0..=RUNS {
+        world.send_at(0, "between", Some(T0 - HOUR_MS + i * 2_000));
+        // The first of them are not late, and nothing that follows them closely is.
+        world.settle();
+    }
+    world.send(0, "now");
+    pass(&mut world);
+    let late_now = late(&world, 1).iter().sum::<u64>();
+    for i in 0..RUNS {
+        world.send_at(0, "late", Some(T0 - HOUR_MS + i * 2_000 + 1_000));
+        world.settle();
+    }
+    pass(&mut world);
+    assert_eq!(late(&world, 1), late(&world, 2));
+    assert!(late(&world, 1).len() > 256, "{} runs", late(&world, 1).len());
+    let newest = world.send(0, "newest");
+    pass(&mut world);
+    see(&mut world, 1, newest, newest);
+    pass(&mut world);
+    for peer in [1, 2] {
+        assert_eq!(late(&world, peer).iter().sum::<u64>(), late_now + RUNS, "{peer}");
+    }
+}
+
+#[test]
 fn others_see_who_has_a_message_and_who_read_it() {
     let mut world = World::new(&["writer", "ada"]);
     world.settle();

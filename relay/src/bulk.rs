@@ -11,7 +11,9 @@ mod annotate;
 mod load;
 mod worker;
 
+pub(crate) use annotate::cut as annotation_lists;
 pub use load::{Added, Import, Outcome};
+pub(crate) use worker::cut as message_runs;
 
 use crate::compact::CompactError;
 use crate::store::StoreError;

@@ -5,7 +5,11 @@
 
 mod documents;
 mod log;
+mod quick;
+mod rewritten;
 mod strays;
+
+pub use quick::quick;
 
 use crate::limits::PROBLEMS_MAX;
 use crate::ranks::{RankCache, Ranks};
@@ -117,18 +121,18 @@ impl Channel<'_> {
         head: &HeadRow,
         progress: &mut dyn FnMut(&Progress<'_>),
     ) -> Result<(), ReadError> {
-        let told = self.verify_log(head, progress)?;
+        let mut told = self.verify_log(head, progress)?;
         let ranks = self.verify_ranks(told.head.total);
         self.or_problem(ranks)?;
-        let counted = self.verify_counts(&told);
-        self.or_problem(counted)?;
         let (mut saved, mut done) = (0, head.seq);
-        for (window, expected) in &told.windows {
-            let documents = self.verify_documents(*window, expected);
+        for (window, expected) in &std::mem::take(&mut told.windows) {
+            let documents = self.verify_documents(&mut told, *window, expected);
             saved += self.or_problem(documents)?.unwrap_or(0);
             done += expected.entry.messages;
             progress(&Progress { channel: &self.name, done, of: head.seq + told.head.total });
         }
+        let counted = self.verify_counts(&told);
+        self.or_problem(counted)?;
         self.expect("the number of saved documents", &self.count(Family::Docs)?, &saved);
         self.verify_reads(head)
     }

@@ -2,8 +2,10 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod backup;
 mod check;
 mod connect;
+mod erase;
 mod export;
 mod import;
 mod new_epoch;
@@ -43,6 +45,12 @@ enum Command {
     Send(send::SendArguments),
     /// Verify that everything in a data folder agrees
     Check(check::CheckArguments),
+    /// Copy a data folder, verified, also while a relay uses it
+    Backup(backup::BackupArguments),
+    /// Make a data folder from a backup; it begins another epoch
+    Restore(backup::RestoreArguments),
+    /// Erase messages for good: their texts, attachments, edits and reactions
+    Erase(erase::EraseArguments),
     /// After a data folder was restored from a copy: have clients bring back what it lacks
     NewEpoch(new_epoch::NewEpochArguments),
 }
@@ -76,6 +84,9 @@ impl Arguments {
             Command::Tail(arguments) => tail::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
+            Command::Backup(arguments) => backup::run(&arguments),
+            Command::Restore(arguments) => backup::restore(&arguments),
+            Command::Erase(arguments) => erase::run(&arguments),
             Command::NewEpoch(arguments) => new_epoch::run(&arguments),
         }
     }

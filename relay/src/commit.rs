@@ -8,10 +8,12 @@
 pub(crate) mod apply;
 pub(crate) mod channel;
 pub(crate) mod check;
+pub(crate) mod erase;
 pub mod command;
 pub mod event;
 mod mark;
 mod quota;
+pub(crate) mod retain;
 mod send;
 pub(crate) mod thread;
 pub(crate) mod writer;
@@ -21,4 +23,7 @@ pub use command::{
     Code, Identity, Mark, NewMessage, Push, PushOutcome, PushRefusal, Refusal, Rights, SendRequest,
     Sent,
 };
-pub use event::{Committed, CommittedChange, CommittedMark, Nobody, Publish, Published};
+pub use event::{
+    Committed, CommittedChange, CommittedDrop, CommittedEntry, CommittedMark, Nobody, Publish,
+    Published,
+};

@@ -6,18 +6,21 @@
 //! a channel stays cheap. The thread rests three times as long as it worked: under load it takes a
 //! quarter of one core at most, and the longer tails it finds are folded for the same price.
 
+use crate::commit::retain::DropWindows;
 use crate::commit::thread::{Queue, Queued, Tails};
 use crate::commit::writer::{Command, Compacted, TailJob};
 use crate::engine::now_ms;
 use crate::limits::{
-    IDEMPOTENCY_MS, TAIL_BYTES, TAIL_BYTES_NEWEST, TAIL_CHANGES, TAIL_CHANGES_NEWEST,
+    IDEMPOTENCY_MS, RETENTION_EVERY, TAIL_BYTES, TAIL_BYTES_NEWEST, TAIL_CHANGES, TAIL_CHANGES_NEWEST,
 };
 use crate::ranks::RankCache;
 use crate::reader::{Reader, View};
+use crate::retention::{self, Rule, rule_of};
 use crate::store::keys;
 use crate::store::kv::Family;
 use crate::store::rows::{DirectoryRow, DocRow, TailSize};
 use crate::store::{Store, StoreError};
+use backscroll_core::change::ChangeHash;
 use backscroll_core::message::MessageId;
 use backscroll_core::segment::{SegmentDoc, SegmentError};
 use std::collections::BTreeSet;
@@ -87,11 +90,15 @@ impl Tails for Compactor {
 
 impl Compactor {
     /// The handle, and what its thread runs.
-    pub(crate) fn new(store: Store, queue: mpsc::WeakSender<Queue>) -> (Self, Worker) {
+    pub(crate) fn new(
+        store: Store,
+        queue: mpsc::WeakSender<Queue>,
+        retention: Vec<Rule>,
+    ) -> (Self, Worker) {
         let shared = Arc::new(Shared::default());
         let reader = Reader::new(store, Arc::new(RankCache::default()));
         let given_up = BTreeSet::new();
-        (Self { shared: shared.clone() }, Worker { reader, queue, shared, given_up })
+        (Self { shared: shared.clone() }, Worker { reader, queue, shared, given_up, retention })
     }
 
     /// Ends the thread after the document it is at.
@@ -109,6 +116,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     /// Documents that cannot be folded: damage, which `check` tells more about.
     given_up: BTreeSet<TailJob>,
+    retention: Vec<Rule>,
 }
 
 /// The writer is gone.
@@ -120,8 +128,14 @@ impl Worker {
         if let Err(error) = self.survey() {
             tracing::error!(%error, "the tails of changes cannot be looked through");
         }
-        let mut expiry = Instant::now();
+        let (mut expiry, mut sweep) = (Instant::now(), Instant::now());
         loop {
+            if sweep <= Instant::now() && !self.retention.is_empty() {
+                if self.sweep().is_err() {
+                    return;
+                }
+                sweep = Instant::now() + RETENTION_EVERY;
+            }
             let until_expiry = expiry.saturating_duration_since(Instant::now());
             if until_expiry.is_zero() {
                 expiry = Instant::now() + EXPIRY_EVERY;
@@ -131,7 +145,12 @@ impl Worker {
                 }
                 continue;
             }
-            let job = match self.next(until_expiry) {
+            let until_sweep = sweep.saturating_duration_since(Instant::now());
+            let wait = match self.retention.as_slice() {
+                [] => until_expiry,
+                _ => until_expiry.min(until_sweep),
+            };
+            let job = match self.next(wait) {
                 Next::Job(job) => job,
                 Next::TimedOut => continue,
                 Next::Stopped => return,
@@ -152,6 +171,53 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Has the writer drop what the rules say, a bounded part at a time.
+    fn sweep(&self) -> Result<(), Gone> {
+        let channels = match self.reader.view().channels() {
+            Ok(channels) => channels,
+            Err(error) => {
+                tracing::error!(%error, "the channels cannot be looked through");
+                return Ok(());
+            }
+        };
+        for channel in channels {
+            let Some(rule) = rule_of(&self.retention, &channel.channel) else { continue };
+            loop {
+                let began = Instant::now();
+                if !self.drop_some(&channel.channel, rule)? {
+                    break;
+                }
+                if self.rest(3 * began.elapsed()) {
+                    return Err(Gone);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is due of a channel; false if nothing was.
+    fn drop_some(&self, channel: &str, rule: &Rule) -> Result<bool, Gone> {
+        let windows = match retention::due(&self.reader.view(), channel, rule, now_ms()) {
+            Ok(windows) if windows.is_empty() => return Ok(false),
+            Ok(windows) => windows,
+            Err(error) => {
+                tracing::error!(%error, "a channel cannot be looked through");
+                return Ok(false);
+            }
+        };
+        let mut hash = ChangeHash([0; 32]);
+        if let Err(error) = getrandom::fill(&mut hash.0) {
+            tracing::error!(%error, "no random numbers: nothing is dropped");
+            return Ok(false);
+        }
+        let windows = Box::new(DropWindows { channel: channel.to_owned(), windows, hash });
+        let (reply, done) = oneshot::channel();
+        self.submit(Command::Drop { windows, reply })?;
+        let dropped = done.blocking_recv().map_err(|_| Gone)?;
+        tracing::info!(dropped.windows, dropped.messages, "messages beyond the retention dropped");
+        Ok(dropped.windows > 0)
     }
 
     fn next(&self, timeout: Duration) -> Next {
@@ -298,6 +364,6 @@ pub(crate) fn compacted(
     }
     let generation = row.entry.generation;
     let row = DocRow { upto_seq: mark.last_seq, generation, digest: found, bytes };
-    let channel = channel.clone();
-    Ok(Some(Compacted { channel, window: *window, doc: *doc, base_seq, taken, row }))
+    let (floor, channel) = (view.floor(channel)?, channel.clone());
+    Ok(Some(Compacted { channel, window: *window, doc: *doc, base_seq, floor, taken, row }))
 }

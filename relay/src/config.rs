@@ -3,6 +3,7 @@
 //! The command line only fills [`Overrides`]; everything else about settings is here. Environment
 //! variables are `BACKSCROLL_SECTION__KEY`, as `BACKSCROLL_SERVER__LISTEN` (design 8.1).
 
+use crate::retention::Rule;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Config {
     pub access: AccessConfig,
     /// How logs are written.
     pub log: LogConfig,
+    /// How long messages are kept; without a rule for its channel, for ever.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub retention: Vec<Rule>,
 }
 
 /// Addresses, the demo app's files and connection bounds.

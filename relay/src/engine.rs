@@ -2,6 +2,10 @@
 //!
 //! The one place of the write path that looks at the clock and draws random numbers.
 
+mod erase;
+
+pub use erase::{EraseError, Erased};
+
 use crate::commit::thread::{Queue, Queued, run};
 use crate::commit::writer::{Command, ReadySend, Writer};
 use crate::commit::{
@@ -11,6 +15,7 @@ use crate::compact::Compactor;
 use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX};
 use crate::ranks::RankCache;
 use crate::reader::Reader;
+use crate::retention::Rule;
 use crate::store::{Store, StoreError};
 use backscroll_core::message::{BodyError, ContentError, check_channel, check_user};
 use sha2::{Digest, Sha256};
@@ -62,10 +67,22 @@ impl Engine {
     /// # Errors
     /// A thread cannot be started, or the store cannot be read.
     pub fn start(store: Store, publish: Arc<dyn Publish>) -> Result<Self, StoreError> {
+        Self::start_with(store, publish, Vec::new())
+    }
+
+    /// As [`Self::start`], with rules for how long messages are kept.
+    ///
+    /// # Errors
+    /// A thread cannot be started, or the store cannot be read.
+    pub fn start_with(
+        store: Store,
+        publish: Arc<dyn Publish>,
+        retention: Vec<Rule>,
+    ) -> Result<Self, StoreError> {
         let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (fail, failed) = watch::channel(false);
         let writer = Writer::new(store.clone())?;
-        let (compactor, worker) = Compactor::new(store.clone(), queue.downgrade());
+        let (compactor, worker) = Compactor::new(store.clone(), queue.downgrade(), retention);
         let tails = compactor.clone();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
@@ -145,6 +162,12 @@ impl Engine {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(self.inner.store.clone(), self.inner.ranks.clone())
+    }
+
+    /// The store itself, for what is done with its files.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
     }
 
     /// The store's epoch.

@@ -108,6 +108,8 @@ impl Hub {
         let channel = match event {
             Committed::Change(change) => &change.channel,
             Committed::Mark(mark) => &mark.channel,
+            Committed::Entry(entry) => &entry.channel,
+            Committed::Dropped(dropped) => &dropped.channel,
         };
         let subscribers = self.subscribers(channel);
         let mut encoded = Encoded::new(event);

@@ -20,6 +20,15 @@ pub struct MessageRow {
     pub annotations: Annotations,
 }
 
+/// Whether nothing of a message is left but its sender and its tombstone: what erasing it leaves.
+#[must_use]
+pub(crate) fn is_erased(content: &Content, annotations: &Annotations) -> bool {
+    let Content { from: _, text, reply_to, attachments, data } = content;
+    let is_blank =
+        text.is_empty() && reply_to.is_none() && attachments.is_empty() && data.is_none();
+    is_blank && annotations.deleted && annotations.edit.is_none()
+}
+
 impl MessageRow {
     /// The JSON form in `channel`: edits applied; a deleted message keeps its place and loses its
     /// text, attachments and data.

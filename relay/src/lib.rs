@@ -6,12 +6,14 @@
 
 pub mod access;
 mod app;
+pub mod backup;
 pub mod bulk;
 pub mod check;
 pub mod commit;
 pub mod compact;
 pub mod config;
 mod connection;
+pub mod control;
 pub mod engine;
 mod http;
 mod hub;
@@ -22,6 +24,7 @@ pub mod ranks;
 pub mod reader;
 mod reads;
 pub mod refused;
+pub mod retention;
 pub mod serve;
 pub mod shutdown;
 pub mod store;

@@ -116,6 +116,13 @@ pub const NEW_WINDOWS_SPAN_MS: u64 = 3_600_000;
 /// Authors whose new windows are counted at a time.
 pub const AUTHORS_COUNTED_MAX: usize = 10_000;
 
+/// Most messages that a retention drops at once, unless one window has more: about 50 ms of the
+/// writer.
+pub const DROP_MESSAGES: u64 = 8_192;
+
+/// How often channels with a retention are looked through.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
 /// An idempotency key is remembered this long, in ms (design 8.3).
 pub const IDEMPOTENCY_MS: u64 = 24 * 3_600_000;
 

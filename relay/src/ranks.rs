@@ -178,6 +178,30 @@ impl Ranks {
         Ok(())
     }
 
+    /// Counts a message less. A block that becomes empty goes, but for the first.
+    ///
+    /// # Errors
+    /// The block counts no message.
+    ///
+    /// # Complexity
+    /// O(log blocks); O(blocks) for one that goes.
+    pub fn remove(&mut self, txn: &mut Txn<'_>, id: MessageId) -> Result<(), StoreError> {
+        let none = || StoreError::damaged(Family::Ranks, "a block counts less than the index has");
+        let block = self.block_of(id.as_u128());
+        let count = self.count(block).checked_sub(1).ok_or_else(none)?;
+        if count > 0 || block == 0 {
+            self.counts.add(block, -1).map_err(|_| none())?;
+            self.put(txn, block);
+            return Ok(());
+        }
+        let start = self.starts.remove(block);
+        txn.delete(Family::Ranks, keys::rank(self.channel, start));
+        let mut counts: Vec<u32> = (0..self.counts.len()).map(|i| self.count(i)).collect();
+        counts.remove(block);
+        self.counts = Fenwick::from_counts(&counts);
+        Ok(())
+    }
+
     /// Splits the block around `id` if it has grown too large; its message must be in `txn` by now.
     ///
     /// # Errors
@@ -225,7 +249,8 @@ impl Ranks {
     }
 }
 
-/// The blocks of channels that readers used last, each as of a total.
+/// The blocks of channels that readers used last, each as of a total and a floor: between two
+/// retentions a channel only grows, so equal totals are equal blocks.
 #[derive(Debug, Default)]
 pub struct RankCache {
     inner: Mutex<Cached>,
@@ -233,13 +258,20 @@ pub struct RankCache {
 
 #[derive(Debug, Default)]
 struct Cached {
-    channels: HashMap<ChannelId, (u64, Arc<Ranks>)>,
+    channels: HashMap<ChannelId, Known>,
     blocks: usize,
     clock: u64,
 }
 
+#[derive(Debug)]
+struct Known {
+    used: u64,
+    floor: u64,
+    ranks: Arc<Ranks>,
+}
+
 impl RankCache {
-    /// The blocks of `channel` as `rows` has them; `total` is the channel's total there.
+    /// The blocks of `channel` as `rows` has them; `total` and `floor` are the channel's there.
     ///
     /// # Errors
     /// The store cannot be read, or the blocks do not add up to `total`.
@@ -250,39 +282,39 @@ impl RankCache {
         &self,
         rows: &dyn Snapshot,
         channel: ChannelId,
-        total: u64,
+        (total, floor): (u64, u64),
     ) -> Result<Arc<Ranks>, StoreError> {
         {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             inner.clock += 1;
             let clock = inner.clock;
-            if let Some((used, ranks)) = inner.channels.get_mut(&channel)
-                && ranks.total() == total
+            if let Some(known) = inner.channels.get_mut(&channel)
+                && (known.ranks.total(), known.floor) == (total, floor)
             {
-                *used = clock;
-                return Ok(ranks.clone());
+                known.used = clock;
+                return Ok(known.ranks.clone());
             }
         }
         let ranks = Arc::new(Ranks::load(rows, channel)?);
         if ranks.total() != total {
             return Err(StoreError::damaged(Family::Ranks, "blocks do not add up to the total"));
         }
-        self.keep(channel, &ranks);
+        self.keep(channel, floor, &ranks);
         Ok(ranks)
     }
 
-    fn keep(&self, channel: ChannelId, ranks: &Arc<Ranks>) {
+    fn keep(&self, channel: ChannelId, floor: u64, ranks: &Arc<Ranks>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let clock = inner.clock;
-        if let Some((_, before)) = inner.channels.insert(channel, (clock, ranks.clone())) {
-            inner.blocks -= before.len();
+        let known = Known { used: inner.clock, floor, ranks: ranks.clone() };
+        if let Some(before) = inner.channels.insert(channel, known) {
+            inner.blocks -= before.ranks.len();
         }
         inner.blocks += ranks.len();
         while inner.blocks > READER_BLOCKS_MAX && inner.channels.len() > 1 {
-            let oldest = inner.channels.iter().min_by_key(|(_, (used, _))| *used);
+            let oldest = inner.channels.iter().min_by_key(|(_, known)| known.used);
             let Some(oldest) = oldest.map(|(channel, _)| *channel) else { break };
-            if let Some((_, ranks)) = inner.channels.remove(&oldest) {
-                inner.blocks -= ranks.len();
+            if let Some(known) = inner.channels.remove(&oldest) {
+                inner.blocks -= known.ranks.len();
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::store::{Store, StoreError};
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::read_state::ReadState;
 use backscroll_core::viewport::QueryError;
+use backscroll_core::window::Window;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -197,8 +198,22 @@ impl View<'_> {
     /// The store cannot be read.
     pub fn head(&self, channel: &str) -> Result<Head, ReadError> {
         let head = self.find(channel)?.map_or_else(HeadRow::default, |(_, head)| head);
-        let HeadRow { seq, hash, total, newest } = head;
+        let HeadRow { seq, hash, total, newest, .. } = head;
         Ok(Head { seq, hash, total, newest })
+    }
+
+    /// The window that holds a message.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn window_of(
+        &self,
+        channel: &str,
+        id: MessageId,
+    ) -> Result<Option<Window>, ReadError> {
+        let Some((number, _)) = self.find(channel)? else { return Ok(None) };
+        let row: Option<IndexRow> = self.row(Family::Index, &keys::message(number, id))?;
+        Ok(row.map(|row| Window::covering(row.level, id.time_ms())))
     }
 
     /// A message.

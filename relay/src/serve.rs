@@ -15,7 +15,9 @@ pub(crate) use patient::Patient;
 
 use crate::access::{Access, OpenToOthers};
 use crate::app::App;
+use crate::backup;
 use crate::config::Config;
+use crate::control;
 use crate::engine::Engine;
 use crate::http::{self, Origins};
 use crate::hub::Hub;
@@ -30,7 +32,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -99,6 +101,8 @@ pub struct Server {
     admin: Option<TcpListener>,
     address: SocketAddr,
     router: Router,
+    /// Where commands ask for what needs the open store; without it they do without.
+    control: Option<UnixListener>,
     config: Config,
 }
 
@@ -128,7 +132,9 @@ impl Server {
             return Err(ServeError::NoWeb(web.clone()));
         }
         let (hub, feed) = Hub::start()?;
-        let engine = blocking(move || Engine::start(open()?, Arc::new(feed))).await??;
+        let rules = config.retention.clone();
+        let engine =
+            blocking(move || Engine::start_with(open()?, Arc::new(feed), rules)).await??;
         let app = Arc::new(App {
             reads: Reads::new(engine.reader()),
             engine,
@@ -141,8 +147,13 @@ impl Server {
         });
         let web = config.server.web.as_deref();
         let router = http::router(app.clone(), web, admin.is_none());
+        backup::remove_stale_checkpoints(&config.store.data);
+        let control = control::listen(&config.store.data);
+        if let Err(error) = &control {
+            tracing::warn!(%error, "no socket for commands: backup and erase need the relay stopped");
+        }
         tracing::info!(%address, data = %config.store.data.display(), "serving");
-        Ok(Self { app, listener, admin, address, router, config })
+        Ok(Self { app, listener, admin, address, router, control: control.ok(), config })
     }
 
     /// Where it serves.
@@ -156,13 +167,16 @@ impl Server {
     /// # Errors
     /// The store failed.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { app, listener, admin, router, config, .. } = self;
+        let Self { app, listener, admin, router, control, config, .. } = self;
         let acceptor = Acceptor::new(app.phases.watch(), config.server.connections_max);
         tokio::spawn(acceptor.clone().run(listener, router));
         if let Some(admin) = admin {
             tokio::spawn(acceptor.clone().run(admin, http::admin_router(app.clone())));
         }
         let upkeep = tokio::spawn(upkeep(app.clone()));
+        let data = config.store.data.clone();
+        let control = control
+            .map(|control| tokio::spawn(control::serve(control, app.engine.clone(), data)));
         let failed = {
             let mut failed = app.engine.failed();
             async move { failed.wait_for(|failed| *failed).await.is_ok() }
@@ -187,6 +201,9 @@ impl Server {
             tracing::warn!(sockets = app.sockets.len(), "not all sockets ended in time");
         }
         upkeep.abort();
+        if let Some(control) = control {
+            control.abort();
+        }
         let engine = app.engine.clone();
         let flush = blocking(move || engine.shutdown());
         if timeout(FLUSH_TIMEOUT, flush).await.is_err() {

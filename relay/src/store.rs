@@ -12,11 +12,20 @@ pub mod rows;
 pub mod txn;
 
 use kv::{Batch, Durability, Family, Kv, Snapshot};
+use rocks::{Opening, RocksKv};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The rows' format. A store of another one is refused.
-pub const FORMAT_VERSION: u32 = 2;
+/// The rows' format. A store of a later one is refused, one of an earlier one is taken over if
+/// [`migrate`] knows how.
+///
+/// - 2: the first that was given out.
+/// - 3: a row of the log may have no chunk (erased, or the mark of a retention), and a channel may
+///   have a floor. Every store of format 2 is one.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The earliest format that is taken over.
+const FORMAT_VERSION_MIN: u32 = 2;
 
 /// A store that is open: one process at a time has a folder.
 #[derive(Clone, Debug)]
@@ -36,11 +45,34 @@ pub enum StoreError {
     #[error("there is no store in {}", .0.display())]
     Missing(PathBuf),
     /// The store is of another format.
-    #[error("the store has format {found}, this program reads format {FORMAT_VERSION}")]
+    #[error(
+        "the store has format {found}, this program reads formats {FORMAT_VERSION_MIN} to \
+         {FORMAT_VERSION}: use the version of backscroll that wrote it, or export and import"
+    )]
     Format {
         /// What the store says.
         found: u32,
     },
+    /// The files are damaged. What to do about it is the operator's choice.
+    #[error(
+        "the store in {} is damaged, and acknowledged messages may be behind the damage: restore a \
+         backup (`backscroll restore`), or take the write-ahead log up to the damage with \
+         `backscroll check --data DIR --recover-wal point-in-time`, which loses what came after",
+        folder.display()
+    )]
+    DamagedFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// What the database says.
+        #[source]
+        source: rocksdb::Error,
+    },
+    /// The store has no files: it is in memory.
+    #[error("the store has no files")]
+    NoFiles,
+    /// Reads that began before an erasure did not end: what they see is still in the files.
+    #[error("reads that began before did not end in time: try again")]
+    Readers,
     /// A column family is not there.
     #[error("the store has no rows of kind {0}")]
     NoFamily(&'static str),
@@ -83,7 +115,15 @@ impl StoreError {
         let text = error.to_string();
         let locked = text.contains("lock hold by current process")
             || (text.contains("LOCK") && text.contains("Resource temporarily unavailable"));
-        if locked { Self::InUse(folder.to_owned()) } else { Self::Database(error) }
+        if locked {
+            return Self::InUse(folder.to_owned());
+        }
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => {
+                Self::DamagedFiles { folder: folder.to_owned(), source: error }
+            }
+            _ => Self::Database(error),
+        }
     }
 }
 
@@ -95,7 +135,7 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(folder)
             .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
-        Self::over(Arc::new(rocks::RocksKv::open(folder)?))
+        Self::over(Arc::new(RocksKv::open(folder, Opening::Usual)?))
     }
 
     /// Opens the store in `folder`; it must be there.
@@ -103,10 +143,38 @@ impl Store {
     /// # Errors
     /// There is none, it is in use, or it has another format.
     pub fn open_existing(folder: &Path) -> Result<Self, StoreError> {
-        if !folder.join("CURRENT").is_file() {
-            return Err(StoreError::Missing(folder.to_owned()));
-        }
+        Self::must_be_there(folder)?;
         Self::open(folder)
+    }
+
+    /// Opens the store in `folder` to read; it must be there, and nothing in it is changed.
+    ///
+    /// # Errors
+    /// There is none, or it has another format.
+    pub fn open_read_only(folder: &Path) -> Result<Self, StoreError> {
+        Self::must_be_there(folder)?;
+        let kv = RocksKv::open(folder, Opening::ReadOnly)?;
+        let (format, epoch) = identity(&kv)?.ok_or(StoreError::Missing(folder.to_owned()))?;
+        check_format(format)?;
+        Ok(Self { kv: Arc::new(kv), epoch })
+    }
+
+    /// Opens the store in `folder` though its write-ahead log is damaged: it is taken up to the
+    /// damage. Seqs after it will be given again, so the store begins another epoch, and clients
+    /// bring back their own messages that are lost.
+    ///
+    /// # Errors
+    /// There is none, it is in use, more than the log is damaged, or it has another format.
+    pub fn recover(folder: &Path) -> Result<Self, StoreError> {
+        Self::must_be_there(folder)?;
+        let mut store = Self::over(Arc::new(RocksKv::open(folder, Opening::UpToDamage)?))?;
+        store.renew_epoch()?;
+        Ok(store)
+    }
+
+    fn must_be_there(folder: &Path) -> Result<(), StoreError> {
+        let is_there = folder.join("CURRENT").is_file();
+        if is_there { Ok(()) } else { Err(StoreError::Missing(folder.to_owned())) }
     }
 
     /// A new store in memory.
@@ -122,27 +190,19 @@ impl Store {
     /// # Errors
     /// It has another format, or cannot be read or written.
     pub fn over(kv: Arc<dyn Kv>) -> Result<Self, StoreError> {
-        let (format, epoch) = {
-            let snapshot = kv.snapshot();
-            let format = snapshot.get(Family::Meta, keys::META_FORMAT)?;
-            (format, snapshot.get(Family::Meta, keys::META_EPOCH)?)
-        };
-        let Some(format) = format else {
+        let Some((format, epoch)) = identity(&*kv)? else {
             let mut epoch = [0; 16];
             getrandom::fill(&mut epoch)?;
             let mut batch = Batch::new();
-            let format = FORMAT_VERSION.to_be_bytes();
-            batch.put(Family::Meta, keys::META_FORMAT.to_vec(), format.to_vec());
+            put_format(&mut batch);
             batch.put(Family::Meta, keys::META_EPOCH.to_vec(), epoch.to_vec());
             kv.write(batch, Durability::Sync)?;
             return Ok(Self { kv, epoch });
         };
-        let damaged = |what| StoreError::damaged(Family::Meta, what);
-        let found = format.try_into().map(u32::from_be_bytes).map_err(|_| damaged("format"))?;
-        if found != FORMAT_VERSION {
-            return Err(StoreError::Format { found });
+        check_format(format)?;
+        if format != FORMAT_VERSION {
+            migrate(&*kv, format)?;
         }
-        let epoch = epoch.and_then(|e| e.try_into().ok()).ok_or_else(|| damaged("epoch"))?;
         Ok(Self { kv, epoch })
     }
 
@@ -180,6 +240,39 @@ impl Store {
     }
 }
 
+/// Format and epoch of a store; `None` if it is empty.
+fn identity(kv: &dyn Kv) -> Result<Option<(u32, [u8; 16])>, StoreError> {
+    let damaged = |what| StoreError::damaged(Family::Meta, what);
+    let snapshot = kv.snapshot();
+    let Some(format) = snapshot.get(Family::Meta, keys::META_FORMAT)? else { return Ok(None) };
+    let format = format.try_into().map(u32::from_be_bytes).map_err(|_| damaged("format"))?;
+    // Of a format that is not known nothing else is.
+    check_format(format)?;
+    let epoch = snapshot.get(Family::Meta, keys::META_EPOCH)?;
+    let epoch = epoch.and_then(|epoch| epoch.try_into().ok()).ok_or_else(|| damaged("epoch"))?;
+    Ok(Some((format, epoch)))
+}
+
+fn check_format(found: u32) -> Result<(), StoreError> {
+    let is_known = (FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&found);
+    if is_known { Ok(()) } else { Err(StoreError::Format { found }) }
+}
+
+fn put_format(batch: &mut Batch) {
+    let format = FORMAT_VERSION.to_be_bytes();
+    batch.put(Family::Meta, keys::META_FORMAT.to_vec(), format.to_vec());
+}
+
+/// Takes over a store of an earlier format. From then on an earlier version of this program refuses
+/// it.
+fn migrate(kv: &dyn Kv, from: u32) -> Result<(), StoreError> {
+    tracing::info!(from, to = FORMAT_VERSION, "the store is taken over from an earlier format");
+    let mut batch = Batch::new();
+    // Each row of format 2 is one of format 3: only the number is new.
+    put_format(&mut batch);
+    kv.write(batch, Durability::Sync)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,15 +302,43 @@ mod tests {
         assert_ne!(Store::in_memory().unwrap().epoch(), epoch);
     }
 
-    #[test]
-    fn another_format_is_refused_with_a_clear_text() {
-        let kv = Arc::new(memory::MemoryKv::default());
-        drop(Store::over(kv.clone()).unwrap());
+    fn set_format(kv: &dyn Kv, format: u32) {
         let mut batch = Batch::new();
-        batch.put(Family::Meta, keys::META_FORMAT.to_vec(), 7_u32.to_be_bytes().to_vec());
+        batch.put(Family::Meta, keys::META_FORMAT.to_vec(), format.to_be_bytes().to_vec());
         kv.write(batch, Durability::Sync).unwrap();
-        let text = Store::over(kv).unwrap_err().to_string();
-        assert_eq!(text, "the store has format 7, this program reads format 2");
+    }
+
+    #[test]
+    fn an_unknown_format_is_refused_with_a_clear_text() {
+        for format in [1, FORMAT_VERSION + 1] {
+            let kv = Arc::new(memory::MemoryKv::default());
+            drop(Store::over(kv.clone()).unwrap());
+            set_format(&*kv, format);
+            let text = Store::over(kv).unwrap_err().to_string();
+            let expected = format!("the store has format {format}, this program reads formats 2");
+            assert!(text.starts_with(&expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_format_is_taken_over_and_keeps_its_epoch() {
+        let kv = Arc::new(memory::MemoryKv::default());
+        let epoch = Store::over(kv.clone()).unwrap().epoch();
+        set_format(&*kv, 2);
+        assert_eq!(Store::over(kv.clone()).unwrap().epoch(), epoch);
+        assert_eq!(identity(&*kv).unwrap(), Some((FORMAT_VERSION, epoch)));
+    }
+
+    #[test]
+    fn reading_only_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        set_format(store.kv(), 2);
+        let epoch = store.epoch();
+        drop(store);
+        let store = Store::open_read_only(folder.path()).unwrap();
+        assert_eq!(identity(store.kv()).unwrap(), Some((2, epoch)));
+        assert!(store.kv().write(Batch::new(), Durability::Sync).is_err());
     }
 
     #[test]

@@ -117,14 +117,17 @@ fn document(
         let row = rows
             .get(Family::Log, &keys::log(channel.number, seq))?
             .ok_or(StoreError::damaged(Family::Log, "a change of a window is missing"))?;
-        chunks.push(LogRow::decode(&row)?.chunk);
+        let row = LogRow::decode(&row)?;
+        if !row.is_erased() {
+            chunks.push(row.chunk);
+        }
     }
     document.apply(&chunks)?;
     Ok(document)
 }
 
 /// Cuts annotations into lists that each fit a change.
-fn cut(entries: Entries) -> Result<Vec<Vec<(AnnotationKey, AnnotationValue)>>, BulkError> {
+pub(crate) fn cut(entries: Entries) -> Result<Vec<Vec<(AnnotationKey, AnnotationValue)>>, BulkError> {
     let mut lists = Vec::new();
     let (mut list, mut bytes) = (Vec::new(), 0);
     for (key, value) in entries {

@@ -8,6 +8,7 @@ use crate::commit::channel::Channel;
 use crate::commit::check::{Target, check_future, content_of, message};
 use crate::commit::writer::{TailJob, next_number, put_compacted};
 use crate::compact::{IfDue, compacted};
+use crate::index::is_erased;
 use crate::limits::{BULK_BATCH_BYTES, BULK_JOB_BYTES, BULK_JOB_MESSAGES, BULK_JOBS};
 use crate::reader::Reader;
 use crate::store::kv::{Durability, Family};
@@ -187,7 +188,9 @@ impl<'s> Import<'s> {
             self.settle()?;
         }
         let Some(row) = message(&self.txn, &self.channel, id)? else { return Ok(Added::New) };
-        let is_same = row.body == body || content_of(&row)? == content;
+        let stored = content_of(&row)?;
+        let is_erased = is_erased(&stored, &row.annotations) && stored.from == content.from;
+        let is_same = row.body == body || is_erased || stored == content;
         Ok(if is_same { Added::AlreadyThere } else { Added::Refused(Code::IdTaken) })
     }
 

@@ -132,7 +132,7 @@ fn changes(runs: Vec<Range<usize>>, authored: Vec<Authored>) -> Vec<MadeChange> 
 }
 
 /// Cuts messages into runs that each fit a change.
-fn cut(messages: &[(MessageId, Vec<u8>)]) -> Vec<Range<usize>> {
+pub(crate) fn cut(messages: &[(MessageId, Vec<u8>)]) -> Vec<Range<usize>> {
     let mut runs = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (at, (_, body)) in messages.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Loads a window's documents as a client would and holds index and directory against them.
 
 use super::Channel;
+use super::log::Told;
 use crate::reader::{HaveSeqs, ReadError};
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
@@ -17,6 +18,7 @@ impl Channel<'_> {
     /// Gives how many of the two documents are saved.
     pub(super) fn verify_documents(
         &mut self,
+        told: &mut Told,
         window: Window,
         expected: &DirectoryRow,
     ) -> Result<u64, ReadError> {
@@ -27,6 +29,9 @@ impl Channel<'_> {
         let annotations = (DocKind::Annotations, answer.annotations, answer.annotation_tail);
         let annotations = self.verify_document(window, expected, annotations)?;
         let (Some(segment), Some(annotations)) = (segment, annotations) else { return Ok(saved) };
+        if told.rewritten.contains_key(&window) {
+            self.verify_rewritten(told, window, [&segment, &annotations])?;
+        }
         let range = keys::members(self.number, window);
         let mut members = Vec::new();
         self.rows.scan(Family::Members, bounds(&range), Direction::Forward, &mut |key, _| {

@@ -1,5 +1,6 @@
 //! Reads the log from its first change to its last, and holds the rows of each change against it.
 
+use super::rewritten::Rewritten;
 use super::{Channel, Progress};
 use crate::commit::apply::{count_message, is_late as comes_late};
 use crate::reader::ReadError;
@@ -29,7 +30,13 @@ const STRIDE_BYTES: usize = 4 << 20;
 pub(super) struct Told {
     pub(super) head: HeadRow,
     pub(super) windows: BTreeMap<Window, DirectoryRow>,
-    actors: BTreeMap<(Window, DocKind, ActorId16), ActorRow>,
+    pub(super) actors: BTreeMap<(Window, DocKind, ActorId16), ActorRow>,
+    /// Windows that were rewritten by an erasure.
+    pub(super) rewritten: BTreeMap<Window, Rewritten>,
+    /// Rows of rewritten windows that no change of the log accounts for.
+    pub(super) base_actors: u64,
+    pub(super) base_hashes: u64,
+    pub(super) base_ops: u64,
     changes: u64,
     annotation_changes: u64,
     annotation_ops: u64,
@@ -48,13 +55,14 @@ impl Channel<'_> {
                 break;
             }
             for (first_seq, row) in changes {
-                self.verify_change(&mut told, first_seq, &row)?;
+                self.verify_change(&mut told, head.floor, first_seq, &row)?;
             }
             let (done, of) = (told.head.seq, head.seq + head.total);
             progress(&Progress { channel: &self.name, done, of });
         }
         self.expect("the head", head, &told.head);
         let directory: BTreeMap<_, _> = self.view.window_rows(&self.name)?.into_iter().collect();
+        self.complete_rewritten(&mut told, &directory);
         self.verify_directory(&told, &directory)?;
         Ok(told)
     }
@@ -83,17 +91,32 @@ impl Channel<'_> {
     fn verify_change(
         &mut self,
         told: &mut Told,
+        floor: u64,
         first_seq: u64,
         row: &LogRow,
     ) -> Result<(), ReadError> {
-        if first_seq != told.head.seq + 1 {
+        // What was dropped below the floor is missing in the log.
+        let is_next = first_seq == told.head.seq + 1
+            || (first_seq > told.head.seq && first_seq <= floor);
+        if !is_next {
             let expected = told.head.seq + 1;
             self.problem(format!("change {first_seq} follows where {expected} is the next seq"));
         }
         told.head.seq = row.last_seq(first_seq);
         told.head.hash = row.hash.0;
+        if row.is_mark() {
+            told.head.floor = first_seq;
+            return Ok(());
+        }
         told.changes += 1;
         let LogRow { window, doc, generation, .. } = *row;
+        let pointer = keys::window_log(self.number, window, doc, first_seq);
+        if self.rows.get(Family::WindowLog, &pointer)?.is_none() {
+            self.problem(format!("change {first_seq} is missing in window {window}"));
+        }
+        if row.is_erased() {
+            return self.verify_erased(told, first_seq, row);
+        }
         // Automerge panics on some damage.
         let read = || ChangeView::read(&row.chunk, window, doc);
         let Ok(read) = catch_unwind(AssertUnwindSafe(read)) else {
@@ -111,25 +134,27 @@ impl Channel<'_> {
                 return Ok(());
             }
         };
-        let pointer = keys::window_log(self.number, window, doc, first_seq);
-        if self.rows.get(Family::WindowLog, &pointer)?.is_none() {
-            self.problem(format!("change {first_seq} is missing in window {window}"));
-        }
         let mut entry = told.windows.remove(&window);
         match &view.body {
             ChangeBody::Messages(ops) => {
                 for op in ops {
                     count_message(&mut entry, generation, op.id.time_ms(), op.body.len() as u64);
                 }
-                self.verify_messages(told, first_seq, row, ops)?;
+                self.verify_messages(told, floor, first_seq, row, ops)?;
             }
             ChangeBody::Annotations(ops) => {
-                told.annotation_changes += 1;
-                told.annotation_ops += view.ops_len;
+                if !told.rewritten.contains_key(&window) {
+                    told.annotation_changes += 1;
+                    told.annotation_ops += view.ops_len;
+                }
                 self.verify_annotations(first_seq, window, &view, ops)?;
             }
         }
+        let is_rewritten = told.rewritten.contains_key(&window);
         if let Some(mut entry) = entry {
+            if is_rewritten && generation > entry.entry.generation {
+                entry.entry.generation = generation;
+            }
             if generation != entry.entry.generation {
                 self.problem(format!("change {first_seq} is of generation {generation}"));
             }
@@ -147,7 +172,9 @@ impl Channel<'_> {
         }
         let actor = ActorRow { user: row.user.clone(), state: view.actor_state() };
         let before = told.actors.insert((window, doc, view.actor), actor);
-        let (seq, user) = before.map_or((0, row.user.clone()), |row| (row.state.seq, row.user));
+        // What an actor wrote before may be erased.
+        let first = if is_rewritten { view.seq.saturating_sub(1) } else { 0 };
+        let (seq, user) = before.map_or((first, row.user.clone()), |row| (row.state.seq, row.user));
         if seq + 1 != view.seq || user != row.user {
             let what = "is not the next of its actor, or another user's";
             self.problem(format!("change {first_seq} {what}"));
@@ -158,6 +185,7 @@ impl Channel<'_> {
     fn verify_messages(
         &mut self,
         told: &mut Told,
+        floor: u64,
         first_seq: u64,
         row: &LogRow,
         ops: &[MessageOp],
@@ -169,7 +197,9 @@ impl Channel<'_> {
             let (seq, late) = (first_seq + position as u64, is_late(&row.late, position));
             // What the relay wrote itself may be imported, which is never late.
             let is_backfill = row.user.is_empty() && !late;
-            if late != comes_late(newest_before, op.id) && !is_backfill {
+            // Below the floor what it came after may be dropped.
+            let is_known = seq > floor;
+            if is_known && late != comes_late(newest_before, op.id) && !is_backfill {
                 self.problem(format!("message {} has late = {late}, which is wrong", op.id));
             }
             told.head.total += 1;
@@ -248,9 +278,9 @@ impl Channel<'_> {
             (Family::WindowLog, told.changes),
             (Family::Index, told.head.total),
             (Family::Members, told.head.total),
-            (Family::Actors, told.actors.len() as u64),
-            (Family::Hashes, told.annotation_changes),
-            (Family::Annotations, told.annotation_ops),
+            (Family::Actors, told.actors.len() as u64 + told.base_actors),
+            (Family::Hashes, told.annotation_changes + told.base_hashes),
+            (Family::Annotations, told.annotation_ops + told.base_ops),
         ] {
             let stored = self.count(family)?;
             self.expect(

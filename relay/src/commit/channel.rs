@@ -99,6 +99,12 @@ impl Channel {
         txn.put(Family::Directory, keys::directory(self.number, window), row.encode());
     }
 
+    /// Deletes the directory row of a window.
+    pub(crate) fn delete_window(&mut self, txn: &mut Txn<'_>, window: Window) {
+        self.remember(window, None);
+        txn.delete(Family::Directory, keys::directory(self.number, window));
+    }
+
     /// Puts the head, and the channel's name before its first change.
     pub(crate) fn put_head(&mut self, txn: &mut Txn<'_>) {
         if !self.is_stored {

@@ -1,11 +1,12 @@
 //! What a change must be before anything of it is stored (design 7), in this order: well-formed in
-//! itself, its actor this user's, not stored before, following what is stored, for a current window,
+//! itself, its actor this user's, not stored before, for a current window, following what is stored,
 //! not from the future, of new ids, of the user's own, about messages that are there, for a window
 //! that takes more.
 
 use super::channel::Channel;
 use super::command::{Code, Refusal, Rights};
 use super::quota::Quota;
+use crate::index::is_erased;
 use crate::limits::REACTIONS_BYTES_MAX;
 use crate::store::StoreError;
 use crate::store::keys;
@@ -104,13 +105,17 @@ pub(super) fn check(
     if let Some(seq) = stored_seq(rows, channel, target, &view)? {
         return Ok(Verdict::Stored(seq));
     }
-    check_history(rows, channel, target, &view, actor.as_ref())?;
+    // Before the history: what an older generation depends on is erased.
     let entry = channel.window(rows, target.window)?.map(|row| row.entry);
     let current = entry.map_or(0, |entry| entry.generation);
     if target.generation != current {
         let text = format!("the window's generation is {current}, not {}", target.generation);
         return refuse(Code::StaleGeneration, text);
     }
+    if actor.is_none() && view.seq > 1 && (current > 0 || channel.head.floor > 0) {
+        return refuse(Code::StaleGeneration, "what the change's actor wrote before it is erased");
+    }
+    check_history(rows, channel, target, &view, actor.as_ref())?;
     match &view.body {
         ChangeBody::Messages(ops) => {
             check_messages(rows, channel, author, ops, now_ms)?;
@@ -240,6 +245,13 @@ pub(crate) fn content_of(row: &IndexRow) -> Result<Content, StoreError> {
         .map_err(|_| StoreError::damaged(Family::Index, "a message body does not read back"))
 }
 
+/// Whether a stored message is the one with this content; an erased one is that of its sender.
+fn is_same_message(row: &IndexRow, content: &Content) -> Result<bool, StoreError> {
+    let stored = content_of(row)?;
+    let is_erased = is_erased(&stored, &row.annotations) && stored.from == content.from;
+    Ok(is_erased || stored == *content)
+}
+
 /// Refuses a time beyond the clock (design 4.1).
 pub(crate) fn check_future(time_ms: u64, now_ms: u64) -> Result<(), Refusal> {
     if time_ms > now_ms.saturating_add(FUTURE_MS_MAX) {
@@ -261,7 +273,7 @@ fn check_messages(
     let mut duplicate = None;
     for op in ops {
         let Some(row) = message(rows, channel, op.id)? else { continue };
-        if row.body != op.body && content_of(&row)? != op.content {
+        if row.body != op.body && !is_same_message(&row, &op.content)? {
             return refuse(Code::IdTaken, format!("another message has the id {}", op.id));
         }
         duplicate = duplicate.or(Some(op.id));

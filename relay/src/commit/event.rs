@@ -2,6 +2,7 @@
 
 use crate::index::MessageRow;
 use backscroll_core::change::{ChangeHash, DocKind};
+use backscroll_core::directory::{Directory, Entry};
 use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
 use backscroll_core::wire::LateRun;
@@ -33,6 +34,41 @@ pub enum Committed {
     Change(CommittedChange),
     /// A user's marks in a channel.
     Mark(CommittedMark),
+    /// A window was rewritten under a new generation.
+    Entry(CommittedEntry),
+    /// Windows are gone.
+    Dropped(CommittedDrop),
+}
+
+/// A window's directory entry that changed by something else than the changes that are told. The
+/// change that follows is of the new generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedEntry {
+    /// The channel's name.
+    pub channel: Arc<str>,
+    /// First seq of the change that follows.
+    pub seq: u64,
+    /// The window.
+    pub window: Window,
+    /// Its entry before that change.
+    pub entry: Entry,
+}
+
+/// What is left of a channel whose oldest windows were dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedDrop {
+    /// The channel's name.
+    pub channel: Arc<str>,
+    /// The store's epoch.
+    pub epoch: [u8; 16],
+    /// Seq of the mark in the log: the head.
+    pub seq: u64,
+    /// Hash of the mark.
+    pub hash: ChangeHash,
+    /// Messages that are left.
+    pub total: u64,
+    /// All windows that are left.
+    pub directory: Arc<Directory>,
 }
 
 /// A stored change. The same bytes go to every sync client: the hub encodes its frame once, and only

@@ -5,6 +5,7 @@ use super::channel::Channel;
 use super::check::{Author, Stop, Target, chain, check_future, content_of, message};
 use super::command::{Code, Refusal, Sent};
 use super::writer::{Answer, ReadySend, Reply, Work};
+use crate::index::is_erased;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_MESSAGES_MAX, IDEMPOTENCY_MS};
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId};
@@ -154,7 +155,8 @@ impl Groups {
             return Ok(Place::New(id));
         };
         let (stored, content) = (content_of(&row)?, &message_of.content);
-        if stored.from == content.from && stored.text == content.text {
+        let is_same = stored.text == content.text || is_erased(&stored, &row.annotations);
+        if stored.from == content.from && is_same {
             return Ok(Place::Known(Sent { id, seq: row.seq, duplicate: true }));
         }
         let text = format!("another message has the id {id}");

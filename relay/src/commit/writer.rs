@@ -4,9 +4,11 @@ use super::apply::apply;
 use super::channel::Channel;
 use super::check::{Author, New, Stop, Target, Verdict, check};
 use super::command::{Mark, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent};
+use super::erase::{Erase, ErasedWindow, erase};
 use super::event::Committed;
 use super::mark::merge_mark;
 use super::quota::Quota;
+use super::retain::{DropWindows, DroppedWindows, drop_windows};
 use super::send::Groups;
 use crate::compact::is_due;
 use crate::limits::WRITER_CHANNELS_MAX;
@@ -43,6 +45,8 @@ pub(crate) struct Compacted {
     pub(crate) doc: DocKind,
     /// `upto_seq` of the saved document it replaces; 0 if there was none.
     pub(crate) base_seq: u64,
+    /// The channel's floor when it was made: of windows that are gone nothing comes back.
+    pub(crate) floor: u64,
     /// What it took from the tail.
     pub(crate) taken: TailSize,
     pub(crate) row: DocRow,
@@ -73,6 +77,16 @@ pub(crate) enum Command {
     Expire {
         before_ms: u64,
     },
+    /// Takes the content of messages out of a window.
+    Erase {
+        erase: Box<Erase>,
+        reply: Reply<Result<ErasedWindow, Refusal>>,
+    },
+    /// Drops whole windows, with all that is in them.
+    Drop {
+        windows: Box<DropWindows>,
+        reply: Reply<DroppedWindows>,
+    },
 }
 
 /// A document whose tail of raw changes has grown beyond its bound.
@@ -97,6 +111,8 @@ pub(super) enum Answer {
     Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
     Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
     Compacted(Reply<()>),
+    Erased(Reply<Result<ErasedWindow, Refusal>>, Result<ErasedWindow, Refusal>),
+    Dropped(Reply<DroppedWindows>, DroppedWindows),
 }
 
 impl Answer {
@@ -107,6 +123,8 @@ impl Answer {
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
             Self::Mark(reply, outcome) => drop(reply.send(outcome)),
             Self::Compacted(reply) => drop(reply.send(())),
+            Self::Erased(reply, outcome) => drop(reply.send(outcome)),
+            Self::Dropped(reply, outcome) => drop(reply.send(outcome)),
         }
     }
 }
@@ -183,6 +201,18 @@ impl Writer {
                     work.answers.push(Answer::Compacted(reply));
                 }
                 Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
+                Command::Erase { erase: request, reply } => {
+                    let channel = names.get(&mut work.txn, &request.channel)?;
+                    groups.flush(&mut work, channel, 0)?;
+                    let outcome = erase(&mut work, channel, &request)?;
+                    work.answers.push(Answer::Erased(reply, outcome));
+                }
+                Command::Drop { windows, reply } => {
+                    let channel = names.get(&mut work.txn, &windows.channel)?;
+                    groups.flush(&mut work, channel, 0)?;
+                    let outcome = drop_windows(&mut work, channel, &windows, store.epoch())?;
+                    work.answers.push(Answer::Dropped(reply, outcome));
+                }
             }
         }
         for (name, now_ms) in groups.channels() {
@@ -319,11 +349,12 @@ pub(crate) fn put_compacted(
     channel: &mut Channel,
     done: Compacted,
 ) -> Result<(), StoreError> {
-    let Compacted { window, doc, base_seq, taken, row, .. } = done;
+    let Compacted { window, doc, base_seq, floor, taken, row, .. } = done;
     let Some(mut entry) = channel.window(txn, window)? else { return Ok(()) };
     let key = keys::doc(channel.number, window, doc);
     let base = txn.get(Family::Docs, &key)?.map(|row| DocRow::decode(&row)).transpose()?;
-    let is_current = entry.entry.generation == row.generation
+    let is_current = channel.head.floor == floor
+        && entry.entry.generation == row.generation
         && base.map_or(0, |base| base.upto_seq) == base_seq
         && row.upto_seq <= entry.mark(doc).last_seq;
     if !is_current {

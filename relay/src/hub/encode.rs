@@ -25,6 +25,8 @@ impl<'a> Encoded<'a> {
         match self.event {
             Committed::Change(change) => change.first_seq,
             Committed::Mark(_) => u64::MAX,
+            Committed::Entry(entry) => entry.seq,
+            Committed::Dropped(dropped) => dropped.seq,
         }
     }
 

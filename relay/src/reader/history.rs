@@ -38,6 +38,7 @@ struct Counts<'v> {
     name: &'v str,
     channel: ChannelId,
     total: u64,
+    floor: u64,
     ranks: RefCell<Option<Arc<Ranks>>>,
     failed: RefCell<Option<StoreError>>,
 }
@@ -48,7 +49,7 @@ impl Counts<'_> {
         if let Some(ranks) = &*known {
             return Ok(ranks.clone());
         }
-        let ranks = self.view.ranks.get(&*self.view.rows, self.channel, self.total)?;
+        let ranks = self.view.ranks.get(&*self.view.rows, self.channel, (self.total, self.floor))?;
         *known = Some(ranks.clone());
         Ok(ranks)
     }
@@ -130,6 +131,7 @@ impl View<'_> {
             name: channel,
             channel: number,
             total: head.total,
+            floor: head.floor,
             ranks: RefCell::new(None),
             failed: RefCell::new(None),
         };

@@ -102,7 +102,8 @@ impl View<'_> {
         Ok((Some(SavedDoc { upto_seq: saved.upto_seq, bytes: saved.bytes }), tail))
     }
 
-    /// The changes of a document above a seq; `None` if they are longer than `bytes_max`.
+    /// The changes of a document above a seq, but for erased ones. `None` if there is a bound in
+    /// bytes and they are longer, or some were erased: then only a saved document will do.
     pub(crate) fn tail(
         &self,
         (number, window, doc): (ChannelId, Window, DocKind),
@@ -125,6 +126,14 @@ impl View<'_> {
             let row = self.row(Family::Log, &keys::log(number, seq))?;
             let LogRow { chunk, late, .. } =
                 row.ok_or(StoreError::damaged(Family::Log, "a window's change is missing"))?;
+            if chunk.is_empty() {
+                // Erased: what is left of it is in the saved document, if anything is. Whoever has
+                // the window's generation has that, or claims what nobody can have.
+                if bytes_max == usize::MAX {
+                    continue;
+                }
+                return Ok(None);
+            }
             bytes += chunk.len();
             if bytes > bytes_max {
                 return Ok(None);

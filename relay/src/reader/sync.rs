@@ -4,7 +4,7 @@ use super::{ReadError, View, scan_rows};
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{DirectoryRow, LogRow};
+use crate::store::rows::{DirectoryRow, LogRow, MemberRow};
 use backscroll_core::change::{ChangeBody, ChangeHash, ChangeView, DocKind};
 use backscroll_core::directory::Directory;
 use backscroll_core::limits::{LATE_RUNS_MAX, RESUME_SEQS_MAX};
@@ -78,6 +78,11 @@ impl View<'_> {
         Ok(self.find(channel)?.and_then(|(_, head)| head.newest))
     }
 
+    /// Seq of the last mark of a retention.
+    pub(crate) fn floor(&self, channel: &str) -> Result<u64, StoreError> {
+        Ok(self.find(channel)?.map_or(0, |(_, head)| head.floor))
+    }
+
     /// Whether `seq` is where the change `hash` ends: a cursor that holds. Seq 0 with a hash of
     /// zeroes is the cursor before the first change.
     ///
@@ -93,6 +98,10 @@ impl View<'_> {
             return Ok(hash.0 == [0; 32]);
         }
         let Some((number, head)) = self.find(channel)? else { return Ok(false) };
+        if seq < head.floor {
+            // Windows that were known then are gone, which no difference tells.
+            return Ok(false);
+        }
         if seq >= head.seq {
             return Ok(seq == head.seq && hash.0 == head.hash);
         }
@@ -140,11 +149,15 @@ impl View<'_> {
 
     /// Ids of late messages after a seq, ascending.
     fn late_ids(&self, number: ChannelId, seq: u64) -> Result<Vec<MessageId>, StoreError> {
-        let mut ids = Vec::new();
+        let (mut ids, mut erased) = (Vec::new(), Vec::new());
         let mut is_readable = true;
         let range = keys::log_from(number, seq.saturating_add(1));
-        scan_rows(&*self.rows, &range, Direction::Forward, |_, row: LogRow| {
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: LogRow| {
             if row.doc != DocKind::Messages || row.late.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            if row.is_erased() {
+                erased.extend(keys::seq_of(key).map(|first| (row.window, first, row.ops)));
                 return ControlFlow::Continue(());
             }
             let Ok(view) = ChangeView::read(&row.chunk, row.window, row.doc) else {
@@ -162,7 +175,28 @@ impl View<'_> {
         if !is_readable {
             return Err(StoreError::damaged(Family::Log, "a stored change does not read back"));
         }
+        for (window, first, ops) in erased {
+            ids.extend(self.late_of_erased(number, window, first..first + ops)?);
+        }
         ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Late messages of a change whose chunk was erased: their window lists them still.
+    fn late_of_erased(
+        &self,
+        number: ChannelId,
+        window: Window,
+        seqs: std::ops::Range<u64>,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let mut ids = Vec::new();
+        let range = keys::members(number, window);
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: MemberRow| {
+            if row.late && seqs.contains(&row.seq) {
+                ids.extend(keys::member_of(key));
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(ids)
     }
 

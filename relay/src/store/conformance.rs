@@ -2,7 +2,7 @@
 
 use super::kv::{Batch, Direction, Durability, Family, Kv};
 use super::memory::MemoryKv;
-use super::rocks::RocksKv;
+use crate::store::rocks::{Opening, RocksKv};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -112,10 +112,10 @@ fn memory_conforms() {
 fn rocks_conforms_and_keeps_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let before = {
-        let kv = RocksKv::open(folder.path()).unwrap();
+        let kv = RocksKv::open(folder.path(), Opening::Usual).unwrap();
         conforms(&kv);
         keys(&kv, b"", b"\xff\xff\xff", Direction::Forward, usize::MAX)
     };
-    let again = RocksKv::open(folder.path()).unwrap();
+    let again = RocksKv::open(folder.path(), Opening::Usual).unwrap();
     assert_eq!(keys(&again, b"", b"\xff\xff\xff", Direction::Forward, usize::MAX), before);
 }

@@ -161,6 +161,18 @@ pub fn window_log_from(channel: ChannelId, window: Window, kind: DocKind, from: 
     window_log(channel, window, kind, from)..prefixed(doc(channel, window, kind)).end
 }
 
+/// Everything of a document in a family whose keys start with channel, window and document.
+#[must_use]
+pub fn of_doc(channel: ChannelId, window: Window, kind: DocKind) -> KeyRange {
+    prefixed(doc(channel, window, kind))
+}
+
+/// Everything of a window in a family whose keys start with channel and window.
+#[must_use]
+pub fn of_window(channel: ChannelId, window: Window) -> KeyRange {
+    prefixed(window_key(channel, window))
+}
+
 /// What is known of an actor in a document.
 #[must_use]
 pub fn actor(channel: ChannelId, window: Window, kind: DocKind, actor: &ActorId16) -> Vec<u8> {

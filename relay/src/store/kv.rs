@@ -4,6 +4,7 @@
 use super::StoreError;
 use std::fmt::Debug;
 use std::ops::{ControlFlow, Range};
+use std::path::Path;
 
 /// A column family: rows of one kind. The names are on disk for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +153,31 @@ pub trait Kv: Debug + Send + Sync + 'static {
     /// # Errors
     /// The store failed; the batch may or may not be there after a restart.
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), StoreError>;
+
+    /// Puts a copy of everything that is written into `folder`, which must not exist. Tables are
+    /// linked where the file system allows it, so it is quick and the copy must be moved away to be
+    /// a backup.
+    ///
+    /// # Errors
+    /// The copy cannot be made, or this store has no files.
+    fn checkpoint(&self, folder: &Path) -> Result<(), StoreError> {
+        let _ = folder;
+        Err(StoreError::NoFiles)
+    }
+
+    /// Rewrites what lies in `ranges`, so that the bytes of rows that were deleted or replaced are
+    /// in no file any more. Waits for reads that began before.
+    ///
+    /// # Errors
+    /// The store failed, or reads that began before did not end in time: it is to be tried again.
+    ///
+    /// # Complexity
+    /// O(tables that touch the ranges); all saved documents if they are among them.
+    fn purge(&self, ranges: &[(Family, Range<Vec<u8>>)]) -> Result<(), StoreError> {
+        // Of a store without files the bytes are gone with the last snapshot that has them.
+        let _ = ranges;
+        Ok(())
+    }
 
     /// The store as it is now. What is written later is not seen through it.
     fn snapshot(&self) -> Box<dyn Snapshot + '_>;

@@ -5,13 +5,16 @@
 
 use super::StoreError;
 use super::kv::{Batch, Direction, Durability, Family, Kv, Snapshot, Visit};
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, DB, DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Shared by all families, index and filter blocks inside: the relay's memory budget is 150 MB.
 const BLOCK_CACHE_BYTES: usize = 32 << 20;
@@ -28,6 +31,33 @@ const OPEN_FILES: i32 = 256;
 /// Saved documents are large and rewritten whole: values from this size live apart.
 const BLOB_BYTES: u64 = 8 << 10;
 const BLOOM_BITS: f64 = 10.0;
+/// What collects blobs of saved documents as they come, and what collects all of them at once.
+const BLOB_GC_USUAL: [(&str, &str); 2] = [
+    ("blob_garbage_collection_age_cutoff", "0.25"),
+    ("blob_garbage_collection_force_threshold", "0.5"),
+];
+const BLOB_GC_ALL: [(&str, &str); 2] = [
+    ("blob_garbage_collection_age_cutoff", "1.0"),
+    ("blob_garbage_collection_force_threshold", "1.0"),
+];
+/// How long erased bytes wait for reads that began before they were erased.
+const READERS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often is looked whether those reads are over.
+const READERS_POLL: Duration = Duration::from_millis(20);
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// To read and write. A write-ahead log that is cut off at its end is taken up to there; one
+    /// that is damaged before its end is refused.
+    #[default]
+    Usual,
+    /// To read and write, and a write-ahead log that is damaged is taken up to the damage: what
+    /// was acknowledged after it is lost. For an operator who knows that.
+    UpToDamage,
+    /// To read; nothing in the folder is changed.
+    ReadOnly,
+}
 
 /// A RocksDB database.
 pub struct RocksKv {
@@ -45,18 +75,35 @@ impl RocksKv {
     ///
     /// # Errors
     /// Another process has it open, or it cannot be read.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, opening: Opening) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let families = Family::ALL.map(|family| {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))
         });
-        let db = DB::open_cf_descriptors(&database_options(), folder, families)
-            .map_err(|error| StoreError::opening(folder, error))?;
-        Ok(Self { db })
+        let mut options = database_options();
+        let db = match opening {
+            Opening::Usual => DB::open_cf_descriptors(&options, folder, families),
+            Opening::UpToDamage => {
+                options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+                // Log files that lie behind the damaged one are dropped as well.
+                options.set_track_and_verify_wals_in_manifest(false);
+                DB::open_cf_descriptors(&options, folder, families)
+            }
+            Opening::ReadOnly => {
+                DB::open_cf_descriptors_read_only(&options, folder, families, false)
+            }
+        };
+        Ok(Self { db: db.map_err(|error| StoreError::opening(folder, error))? })
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
         self.db.cf_handle(family.name()).ok_or(StoreError::NoFamily(family.name()))
+    }
+
+    /// The place in the order of writes that the oldest snapshot in use is of.
+    fn oldest_reader(&self) -> Result<Option<u64>, StoreError> {
+        let oldest = self.db.property_int_value("rocksdb.oldest-snapshot-sequence")?;
+        Ok(oldest.filter(|sequence| *sequence > 0))
     }
 }
 
@@ -77,6 +124,11 @@ fn database_options() -> Options {
     options
 }
 
+/// Whether large values of a family live apart.
+const fn has_blobs(family: Family) -> bool {
+    matches!(family, Family::Docs | Family::Blobs)
+}
+
 fn family_options(family: Family, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -91,7 +143,7 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_level_compaction_dynamic_level_bytes(true);
     let busy = matches!(family, Family::Log | Family::Index | Family::Members | Family::Docs);
     options.set_write_buffer_size(if busy { MEMTABLE_BUSY_BYTES } else { MEMTABLE_QUIET_BYTES });
-    if matches!(family, Family::Docs | Family::Blobs) {
+    if has_blobs(family) {
         // Both are compressed already (Automerge deflates, attachments are media).
         options.set_compression_type(DBCompressionType::None);
         options.set_bottommost_compression_type(DBCompressionType::None);
@@ -118,6 +170,43 @@ impl Kv for RocksKv {
         options.set_sync(durability == Durability::Sync);
         options.set_memtable_insert_hint_per_batch(true);
         Ok(self.db.write_opt(rows, &options)?)
+    }
+
+    fn checkpoint(&self, folder: &Path) -> Result<(), StoreError> {
+        Ok(Checkpoint::new(&self.db)?.create_checkpoint(folder)?)
+    }
+
+    fn purge(&self, ranges: &[(Family, Range<Vec<u8>>)]) -> Result<(), StoreError> {
+        // A read that began before may still see what was deleted, so it would be kept for it.
+        let erased_at = self.db.latest_sequence_number();
+        let until = Instant::now() + READERS_TIMEOUT;
+        while self.oldest_reader()?.is_some_and(|sequence| sequence < erased_at) {
+            if Instant::now() >= until {
+                return Err(StoreError::Readers);
+            }
+            std::thread::sleep(READERS_POLL);
+        }
+        // The write-ahead log holds what is in no table: it is deleted when all families have theirs.
+        for family in Family::ALL {
+            self.db.flush_cf(self.family(family)?)?;
+        }
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        options.set_exclusive_manual_compaction(true);
+        for (family, range) in ranges {
+            let has_blobs = has_blobs(*family);
+            let family = self.family(*family)?;
+            if has_blobs {
+                // A blob file goes when nothing in it is used: what is used has to move.
+                self.db.set_options_cf(family, &BLOB_GC_ALL)?;
+                self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+                self.db.set_options_cf(family, &BLOB_GC_USUAL)?;
+            } else {
+                let (start, end) = (Some(&range.start), Some(&range.end));
+                self.db.compact_range_cf_opt(family, start, end, &options);
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {

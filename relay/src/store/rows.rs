@@ -32,9 +32,14 @@ pub struct HeadRow {
     pub total: u64,
     /// The greatest id.
     pub newest: Option<MessageId>,
+    /// Seq of the last mark of a retention; 0 if nothing was ever dropped. Cursors below it do not
+    /// hold, and below it seqs are missing in the log.
+    pub floor: u64,
 }
 
-/// A change in the log.
+/// A change in the log, or the mark of a retention.
+///
+/// An erased change keeps its place, so that cursors and seqs stay true: all but its chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRow {
     /// The window.
@@ -51,7 +56,7 @@ pub struct LogRow {
     pub user: String,
     /// Late bits of its messages in id order ([`backscroll_core::wire::is_late`]).
     pub late: Vec<u8>,
-    /// The chunk.
+    /// The chunk; empty if it was erased.
     pub chunk: Vec<u8>,
 }
 
@@ -139,7 +144,38 @@ pub struct IdempotencyRow {
     pub id: MessageId,
 }
 
+/// The generation of a mark in the log: no window gets that far.
+const MARK_GENERATION: u32 = u32::MAX;
+
 impl LogRow {
+    /// The mark that a retention leaves: it takes one seq, so that what clients knew before is told
+    /// from what they learn after. Its hash is random.
+    #[must_use]
+    pub fn mark(hash: ChangeHash) -> Self {
+        Self {
+            window: Window::covering(0, 0),
+            generation: MARK_GENERATION,
+            doc: DocKind::Messages,
+            hash,
+            ops: 1,
+            user: String::new(),
+            late: Vec::new(),
+            chunk: Vec::new(),
+        }
+    }
+
+    /// Whether it is the mark of a retention.
+    #[must_use]
+    pub const fn is_mark(&self) -> bool {
+        self.generation == MARK_GENERATION
+    }
+
+    /// Whether its content is gone: erased, or a mark that never had any.
+    #[must_use]
+    pub const fn is_erased(&self) -> bool {
+        self.chunk.is_empty()
+    }
+
     /// Seq of the last op of the change that starts at `first_seq`.
     #[must_use]
     pub const fn last_seq(&self, first_seq: u64) -> u64 {
@@ -249,6 +285,9 @@ impl Row for HeadRow {
         out.extend(self.hash);
         put_number(&mut out, self.total);
         put_maybe_id(&mut out, self.newest);
+        if self.floor > 0 {
+            put_number(&mut out, self.floor);
+        }
         out
     }
 
@@ -258,6 +297,7 @@ impl Row for HeadRow {
             hash: take.array()?,
             total: take.number()?,
             newest: take_maybe_id(take)?,
+            floor: if take.is_at_end() { 0 } else { take.number()? },
         })
     }
 }

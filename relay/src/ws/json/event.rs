@@ -94,7 +94,8 @@ pub(super) fn error(refused: &Refused, reference: Option<&str>) -> Message {
 /// The `message` and `update` events of what was committed.
 pub(crate) fn frames_of(event: &Committed) -> Vec<Message> {
     let Committed::Change(change) = event else {
-        // Marks of others are not part of the JSON interface.
+        // Marks of others and windows are not part of the JSON interface; what an erasure leaves of a
+        // message is told by the change that deletes it.
         return Vec::new();
     };
     let live = |event, published: &Published, total| {

@@ -1,0 +1,250 @@
+//! Backup and restore: a copy of a store's files as of one moment, verified before it is in its place.
+//!
+//! A checkpoint links the tables of a store into a folder beside them, which takes milliseconds and
+//! may happen while the store is written to; what is copied from there has its own bytes. A copy is
+//! made under another name, synced, opened and read whole, and only then renamed: a folder with the
+//! name of a backup is one. Behind `backscroll backup` and `backscroll restore`.
+
+use crate::check::{self, Problem};
+use crate::reader::ReadError;
+use crate::store::{Store, StoreError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the folders of checkpoints start with, inside the folder of their store.
+const CHECKPOINT_PREFIX: &str = "checkpoint-";
+
+/// Why there is no backup, or no restored store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// What is to be written is there.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// A file or a folder cannot be read or written.
+    #[error("cannot copy to {}", path.display())]
+    Copy {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The copy cannot be read.
+    #[error("the copy cannot be read")]
+    Read(#[from] ReadError),
+    /// The copy does not agree with itself.
+    #[error("the copy is damaged, and not kept: {first} ({count} problems)")]
+    Damaged {
+        /// The first problem.
+        first: Problem,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Bytes of the files are copied.
+    Copying {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes of all files.
+        of: u64,
+    },
+    /// Rows of the copy are read.
+    Verifying {
+        /// Rows so far.
+        done: u64,
+    },
+}
+
+/// A store's files as of one moment, inside its folder; removed when this is dropped.
+#[derive(Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+}
+
+impl Checkpoint {
+    /// Makes a checkpoint of `store`, whose folder is `data`.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make(store: &Store, data: &Path) -> Result<Self, StoreError> {
+        let folder = data.join(with_random(OsStr::new(CHECKPOINT_PREFIX))?);
+        // From now on whatever there is of it is removed.
+        let this = Self { folder };
+        store.kv().checkpoint(&this.folder)?;
+        Ok(this)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, folder = %self.folder.display(), "a checkpoint stays");
+        }
+    }
+}
+
+/// Removes checkpoints that a process which was killed left in `data`. The store must be open here.
+pub fn remove_stale_checkpoints(data: &Path) {
+    let Ok(entries) = fs::read_dir(data) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(CHECKPOINT_PREFIX.as_bytes()) {
+            drop(Checkpoint { folder: entry.path() });
+        }
+    }
+}
+
+/// Copies the files of a checkpoint to `to`, verified and in place when this returns.
+///
+/// # Errors
+/// `to` exists, the files cannot be copied, or the copy is damaged; then there is no `to`.
+///
+/// # Complexity
+/// O(bytes of the store), twice: they are copied, then read.
+pub fn copy(from: &Path, to: &Path, mut progress: impl FnMut(Step)) -> Result<(), BackupError> {
+    let partial = Partial::begin(to)?;
+    partial.fill(from, &mut progress)?;
+    partial.verify(&mut progress)?;
+    partial.put_in_place()
+}
+
+/// Makes a store of the backup `from` in `data`, which must not exist or be empty. It begins another
+/// epoch: what clients have of the history after the backup is void, and each pushes again its own
+/// messages that the backup lacks.
+///
+/// # Errors
+/// There is something in `data`, the files cannot be copied, or the backup is damaged.
+///
+/// # Complexity
+/// O(bytes of the store), twice: they are copied, then read.
+pub fn restore(
+    from: &Path,
+    data: &Path,
+    mut progress: impl FnMut(Step),
+) -> Result<[u8; 16], BackupError> {
+    if !from.join("CURRENT").is_file() {
+        return Err(StoreError::Missing(from.to_owned()).into());
+    }
+    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none()) {
+        // An empty folder, as a package or a container makes it, is as good as none.
+        fs::remove_dir(data).map_err(|source| failed(data, source))?;
+    }
+    let partial = Partial::begin(data)?;
+    partial.fill(from, &mut progress)?;
+    partial.verify(&mut progress)?;
+    let mut store = Store::open_existing(&partial.folder)?;
+    store.renew_epoch()?;
+    let epoch = store.epoch();
+    drop(store);
+    partial.put_in_place()?;
+    Ok(epoch)
+}
+
+/// A copy that is not in place; removed when this is dropped before.
+#[derive(Debug)]
+struct Partial<'a> {
+    folder: PathBuf,
+    to: &'a Path,
+}
+
+impl<'a> Partial<'a> {
+    fn begin(to: &'a Path) -> Result<Self, BackupError> {
+        if to.exists() {
+            return Err(BackupError::Exists(to.to_owned()));
+        }
+        let mut name = to.file_name().unwrap_or_default().to_owned();
+        name.push(".partial-");
+        let folder = to.with_file_name(with_random(&name)?);
+        fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        Ok(Self { folder, to })
+    }
+
+    /// Copies all files, and waits until they are on disk.
+    fn fill(&self, from: &Path, progress: &mut impl FnMut(Step)) -> Result<(), BackupError> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(from).map_err(|source| failed(from, source))? {
+            let entry = entry.map_err(|source| failed(from, source))?;
+            let facts = entry.metadata().map_err(|source| failed(&entry.path(), source))?;
+            // A relay's socket, an import's or another checkpoint's folder are no part of a store.
+            if facts.is_file() && entry.file_name() != "LOCK" {
+                files.push((entry.file_name(), facts.len()));
+            }
+        }
+        let of = files.iter().map(|(_, len)| len).sum();
+        let mut done = 0;
+        for (name, len) in files {
+            let to = self.folder.join(&name);
+            copy_file(&from.join(&name), &to).map_err(|source| failed(&to, source))?;
+            done += len;
+            progress(Step::Copying { done, of });
+        }
+        sync_folder(&self.folder).map_err(|source| failed(&self.folder, source))
+    }
+
+    fn verify(&self, progress: &mut impl FnMut(Step)) -> Result<(), BackupError> {
+        let store = Store::open_read_only(&self.folder)?;
+        let problems = check::quick(&store, |done| progress(Step::Verifying { done }))?;
+        let count = problems.len();
+        match problems.into_iter().next() {
+            Some(first) => Err(BackupError::Damaged { first, count }),
+            None => Ok(()),
+        }
+    }
+
+    fn put_in_place(self) -> Result<(), BackupError> {
+        let in_place = || {
+            fs::rename(&self.folder, self.to)?;
+            sync_folder(self.to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(".".as_ref()))
+        };
+        in_place().map_err(|source| failed(self.to, source))
+    }
+}
+
+impl Drop for Partial<'_> {
+    fn drop(&mut self) {
+        // After the rename there is none.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> BackupError {
+    BackupError::Copy { path: path.to_owned(), source }
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// A name that is in no use.
+fn with_random(prefix: &OsStr) -> Result<OsString, StoreError> {
+    let mut bits = [0; 8];
+    getrandom::fill(&mut bits)?;
+    let mut name = prefix.to_owned();
+    name.push(format!("{:016x}", u64::from_be_bytes(bits)));
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Erases messages through the writer, window by window, then purges their bytes from the files.
+//!
+//! Blocks: use it from blocking threads.
+
+use super::{Engine, Unavailable};
+use crate::commit::Refusal;
+use crate::commit::erase::{Erase, ErasedWindow};
+use crate::commit::thread::{Queue, Queued};
+use crate::commit::writer::Command;
+use crate::reader::ReadError;
+use crate::store::StoreError;
+use crate::store::keys::KeyRange;
+use crate::store::kv::Family;
+use backscroll_core::change::ActorId16;
+use backscroll_core::limits::CHANGE_OPS_MAX;
+use backscroll_core::message::MessageId;
+use backscroll_core::window::Window;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::oneshot;
+
+/// What an erasure did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Messages that were erased.
+    pub erased: u64,
+    /// Messages that were erased before; their bytes are purged all the same.
+    pub before: u64,
+    /// Ids that the channel does not have.
+    pub missing: Vec<MessageId>,
+}
+
+/// Why messages are not erased, or not purged. What was erased before stays so; again is no harm.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EraseError {
+    /// The writer takes nothing (more).
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// A window cannot be rewritten.
+    #[error("window {window} cannot be rewritten: {}", refusal.text)]
+    Refused {
+        /// The window.
+        window: Window,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The bytes cannot be purged from the files.
+    #[error("the messages are erased, but their bytes are not purged from the files yet")]
+    Purge(#[source] StoreError),
+    /// No randomness for the new documents.
+    #[error("the system gives no random numbers")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Engine {
+    /// Erases messages of a channel for good: rows, changes and documents hold nothing of them but
+    /// id, sender and a tombstone when this returns, and neither does any file of the store.
+    /// `progress` is told how many of `ids` are done, before they are purged.
+    ///
+    /// # Errors
+    /// The store fails, a window is damaged, or a read that began before does not end.
+    ///
+    /// # Complexity
+    /// A few milliseconds of the writer for each window concerned, then rewriting the tables that
+    /// hold these windows and all saved documents.
+    pub fn erase(
+        &self,
+        channel: &str,
+        ids: &BTreeSet<MessageId>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Erased, EraseError> {
+        let (windows, missing) = self.windows_of(channel, ids)?;
+        let mut outcome = Erased { missing, ..Erased::default() };
+        let (mut ranges, mut done) = (Vec::new(), 0);
+        for (window, ids) in windows {
+            for some in ids.chunks(CHANGE_OPS_MAX) {
+                let erased = self.erase_some(channel, window, some)?;
+                outcome.erased += erased.erased;
+                done += some.len() as u64;
+                progress(done);
+                ranges.extend(erased.ranges);
+            }
+        }
+        outcome.before = done - outcome.erased;
+        if !ranges.is_empty() {
+            self.purge(ranges)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The windows that hold the messages, and the ids that none holds.
+    fn windows_of(
+        &self,
+        channel: &str,
+        ids: &BTreeSet<MessageId>,
+    ) -> Result<(BTreeMap<Window, Vec<MessageId>>, Vec<MessageId>), EraseError> {
+        let reader = self.reader();
+        let view = reader.view();
+        let (mut windows, mut missing) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        for id in ids {
+            match view.window_of(channel, *id)? {
+                Some(window) => windows.entry(window).or_default().push(*id),
+                None => missing.push(*id),
+            }
+        }
+        Ok((windows, missing))
+    }
+
+    fn erase_some(
+        &self,
+        channel: &str,
+        window: Window,
+        ids: &[MessageId],
+    ) -> Result<ErasedWindow, EraseError> {
+        let mut actors = [ActorId16([0; 16]); 2];
+        for actor in &mut actors {
+            getrandom::fill(&mut actor.0)?;
+        }
+        let (channel, ids) = (channel.to_owned(), ids.iter().copied().collect());
+        let erase = Box::new(Erase { channel, window, ids, actors });
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Erase { erase, reply };
+        let queued = Queued { command, bytes: 0, permit: None };
+        self.inner.queue.blocking_send(Queue::Do(queued)).map_err(|_| Unavailable)?;
+        let erased = answer.blocking_recv().map_err(|_| Unavailable)?;
+        erased.map_err(|refusal| EraseError::Refused { window, refusal })
+    }
+
+    /// Purges what was erased, each family's ranges joined where they lie together.
+    fn purge(&self, mut ranges: Vec<(Family, KeyRange)>) -> Result<(), EraseError> {
+        ranges.sort_by(|a, b| (a.0, &a.1.start).cmp(&(b.0, &b.1.start)));
+        let mut joined: Vec<(Family, KeyRange)> = Vec::new();
+        for (family, range) in ranges {
+            match joined.last_mut() {
+                // All saved documents are rewritten anyhow.
+                Some((last, _)) if *last == family && family == Family::Docs => {}
+                Some((last, whole)) if *last == family && whole.end >= range.start => {
+                    whole.end = std::mem::take(&mut whole.end).max(range.end);
+                }
+                _ => joined.push((family, range)),
+            }
+        }
+        self.inner.store.kv().purge(&joined).map_err(EraseError::Purge)
+    }
+}

@@ -120,8 +120,9 @@ pub const AUTHORS_COUNTED_MAX: usize = 10_000;
 /// writer.
 pub const DROP_MESSAGES: u64 = 8_192;
 
-/// How often channels with a retention are looked through.
-pub const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// How often channels with a retention are looked through; often in tests, which wait for it.
+pub const RETENTION_EVERY: Duration =
+    if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(60) };
 
 /// An idempotency key is remembered this long, in ms (design 8.3).
 pub const IDEMPOTENCY_MS: u64 = 24 * 3_600_000;

@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damage;
 pub mod keys;
 pub mod kv;
 pub mod memory;

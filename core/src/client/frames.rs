@@ -75,7 +75,9 @@ impl Client {
         late: &[LateRun],
         now: Now,
     ) {
-        let Some(slot) = opened_slot(&mut self.slots, channel, SlotStage::Opening) else { return };
+        // Without being asked again a relay tells so of windows that it dropped.
+        let is_open = |slot: &&mut Slot| matches!(slot.stage, SlotStage::Opening | SlotStage::Open);
+        let Some(slot) = self.slots.get_mut(channel).filter(is_open) else { return };
         let Some(directory) = directory_of(directory) else {
             return self.disconnect(BAD_FRAME, now);
         };

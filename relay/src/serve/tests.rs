@@ -4,5 +4,6 @@ mod ending;
 mod frames;
 mod http;
 mod live;
+mod operations;
 mod support;
 mod sync;

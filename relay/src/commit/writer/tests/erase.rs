@@ -266,14 +266,14 @@ fn an_erased_message_does_not_come_back() {
     relay.assert_sound();
 }
 
-/// Messages every second in windows of two levels, oldest first.
+/// Messages every 80 seconds in windows of two levels, oldest first.
 fn relay_with_windows() -> (Relay, Vec<Window>) {
     let mut relay = Relay::new();
     let mut windows = BTreeSet::new();
     for i in 0..120 {
-        let level = if i % 3 == 0 { 6 } else { 7 };
-        let window = Window::covering(level, nth(i * 20).time_ms());
-        relay.write(window, nth(i * 20), &format!("number {i}"));
+        let level = if i % 3 == 0 { 4 } else { 5 };
+        let window = Window::covering(level, nth(i * 80).time_ms());
+        relay.write(window, nth(i * 80), &format!("number {i}"));
         windows.insert((window.start_ms(), window));
     }
     (relay, windows.into_iter().map(|(_, window)| window).collect())

@@ -53,6 +53,8 @@ pub struct ServerConfig {
 pub struct StoreConfig {
     /// Folder of the store; made if missing.
     pub data: PathBuf,
+    /// With less than this many bytes free on its disk the relay is not ready (`/readyz`).
+    pub free_bytes_min: u64,
 }
 
 /// Who may do what.
@@ -111,7 +113,7 @@ impl Default for ServerConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { data: PathBuf::from("./backscroll-data") }
+        Self { data: PathBuf::from("./backscroll-data"), free_bytes_min: 256 << 20 }
     }
 }
 

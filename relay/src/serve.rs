@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::backup;
 use crate::config::Config;
 use crate::control;
+use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::http::{self, Origins};
 use crate::hub::Hub;
@@ -143,6 +144,7 @@ impl Server {
             origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
             phases: PhaseSetter::running(),
             sockets: TaskTracker::new(),
+            disk: Disk::new(&config.store),
             metrics,
         });
         let web = config.server.web.as_deref();

@@ -1,14 +1,14 @@
-//! Reads the log from its first change to its last, and holds the rows of each change against it.
+//! Reads the log from its first change to its last, and adds up what all other rows must be.
 
 use super::rewritten::Rewritten;
+use super::sums::{Logged, Sums};
 use super::{Channel, Progress};
 use crate::commit::apply::{count_message, is_late as comes_late};
 use crate::reader::ReadError;
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
 use crate::store::rows::{
-    ActorRow, AnnotationRow, DirectoryRow, HashRow, HeadRow, IndexRow, LogRow, MemberRow, Row,
-    TailSize,
+    ActorRow, AnnotationRow, DirectoryRow, HashRow, HeadRow, LogRow, Row, TailSize,
 };
 use backscroll_core::change::{
     ActorId16, AnnotationOp, ChangeBody, ChangeView, DocKind, MessageOp,
@@ -37,6 +37,12 @@ pub(super) struct Told {
     pub(super) base_actors: u64,
     pub(super) base_hashes: u64,
     pub(super) base_ops: u64,
+    /// What the rows of messages must add up to, and per window their bodies and annotations.
+    pub(super) sums: Sums,
+    pub(super) bodies: BTreeMap<Window, u64>,
+    pub(super) annotated: BTreeMap<Window, u64>,
+    /// Whether the rows of messages are what the log says.
+    pub(super) is_index_sound: bool,
     changes: u64,
     annotation_changes: u64,
     annotation_ops: u64,
@@ -50,7 +56,10 @@ impl Channel<'_> {
     ) -> Result<Told, ReadError> {
         let mut told = Told::default();
         loop {
-            let changes = self.log_rows(told.head.seq + 1)?;
+            let (changes, damaged) = self.log_rows(told.head.seq + 1)?;
+            for seq in damaged {
+                self.problem(format!("change {seq} of the log is damaged"));
+            }
             if changes.is_empty() {
                 break;
             }
@@ -67,7 +76,8 @@ impl Channel<'_> {
         Ok(told)
     }
 
-    fn log_rows(&mut self, from: u64) -> Result<Vec<(u64, LogRow)>, ReadError> {
+    /// Changes from a seq on, a bounded number, and seqs of rows among them that do not read back.
+    pub(super) fn log_rows(&self, from: u64) -> Result<(Vec<(u64, LogRow)>, Vec<u64>), ReadError> {
         let range = keys::log_from(self.number, from);
         let (mut changes, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
         self.rows.scan(Family::Log, bounds(&range), Direction::Forward, &mut |key, row| {
@@ -82,10 +92,7 @@ impl Channel<'_> {
             let is_enough = changes.len() >= STRIDE || bytes >= STRIDE_BYTES;
             if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        for seq in damaged {
-            self.problem(format!("change {seq} of the log is damaged"));
-        }
-        Ok(changes)
+        Ok((changes, damaged))
     }
 
     fn verify_change(
@@ -110,10 +117,7 @@ impl Channel<'_> {
         }
         told.changes += 1;
         let LogRow { window, doc, generation, .. } = *row;
-        let pointer = keys::window_log(self.number, window, doc, first_seq);
-        if self.rows.get(Family::WindowLog, &pointer)?.is_none() {
-            self.problem(format!("change {first_seq} is missing in window {window}"));
-        }
+        told.add_pointer(&keys::window_log(self.number, window, doc, first_seq));
         if row.is_erased() {
             return self.verify_erased(told, first_seq, row);
         }
@@ -140,7 +144,7 @@ impl Channel<'_> {
                 for op in ops {
                     count_message(&mut entry, generation, op.id.time_ms(), op.body.len() as u64);
                 }
-                self.verify_messages(told, floor, first_seq, row, ops)?;
+                self.verify_messages(told, floor, first_seq, row, ops);
             }
             ChangeBody::Annotations(ops) => {
                 if !told.rewritten.contains_key(&window) {
@@ -189,7 +193,7 @@ impl Channel<'_> {
         first_seq: u64,
         row: &LogRow,
         ops: &[MessageOp],
-    ) -> Result<(), ReadError> {
+    ) {
         let mut ops: Vec<_> = ops.iter().collect();
         ops.sort_unstable_by_key(|op| op.id);
         let newest_before = told.head.newest;
@@ -204,25 +208,8 @@ impl Channel<'_> {
             }
             told.head.total += 1;
             told.head.newest = told.head.newest.max(Some(op.id));
-            let level = row.window.level();
-            let stored: Option<IndexRow> = self.get(&keys::message(self.number, op.id))?;
-            let is_same = stored.is_some_and(|stored| {
-                (stored.seq, stored.late, stored.level) == (seq, late, level)
-                    && stored.body == op.body
-            });
-            if !is_same {
-                self.problem(format!(
-                    "message {} is not indexed as change {first_seq} says",
-                    op.id
-                ));
-            }
-            let key = keys::member(self.number, row.window, op.id);
-            let member: Option<MemberRow> = self.get(&key)?;
-            if member != Some(MemberRow { seq, late }) {
-                self.problem(format!("message {} is not listed in its window", op.id));
-            }
+            told.add_message(Logged { id: op.id, seq, late, window: row.window, body: &op.body });
         }
-        Ok(())
     }
 
     fn verify_annotations(

@@ -1,8 +1,9 @@
 //! Windows that were rewritten by an erasure: what the log has lost of them, their rows and documents
 //! must say, and those must agree.
 
-use super::log::Told;
 use super::Channel;
+use super::log::Told;
+use super::sums::Logged;
 use crate::commit::apply::count_message;
 use crate::reader::ReadError;
 use crate::store::StoreError;
@@ -46,20 +47,24 @@ impl Channel<'_> {
         if row.doc == DocKind::Messages {
             for (at, seq) in (first_seq..=row.last_seq(first_seq)).enumerate() {
                 match rewritten.members.get(&seq) {
-                    Some((id, late)) if *late == is_late(&row.late, at) => messages.push((seq, *id)),
+                    Some((id, late)) if *late == is_late(&row.late, at) => {
+                        messages.push((seq, *id, *late));
+                    }
                     _ => self.problem(format!("the message {seq} of an erased change is not listed")),
                 }
             }
         }
         let mut entry = told.windows.remove(&window);
-        for (seq, id) in messages {
+        for (seq, id, late) in messages {
             told.head.total += 1;
             told.head.newest = told.head.newest.max(Some(id));
             let stored: Option<IndexRow> = self.get(&keys::message(self.number, id))?;
             let is_its = |stored: &IndexRow| (stored.seq, stored.level) == (seq, window.level());
             match stored.filter(is_its) {
                 Some(stored) => {
-                    let bytes = stored.body.len() as u64;
+                    let body = stored.body.as_slice();
+                    told.add_message(Logged { id, seq, late, window, body });
+                    let bytes = body.len() as u64;
                     count_message(&mut entry, row.generation, id.time_ms(), bytes);
                 }
                 None => self.problem(format!("message {id} is not indexed with seq {seq}")),

@@ -20,6 +20,7 @@ use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{HeadRow, Row};
 use crate::store::{Store, StoreError};
 use backscroll_core::read_state::ReadState;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -81,6 +82,11 @@ pub fn verify(
     }
     problems.truncate(PROBLEMS_MAX);
     Ok(problems)
+}
+
+/// The channels by number, as far as their names read back.
+pub(crate) fn channels(rows: &dyn Snapshot) -> Result<BTreeMap<ChannelId, String>, StoreError> {
+    strays::channels(rows, &mut Vec::new())
 }
 
 /// One channel under verification.

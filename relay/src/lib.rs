@@ -25,6 +25,7 @@ pub mod ranks;
 pub mod reader;
 mod reads;
 pub mod refused;
+pub mod repair;
 pub mod retention;
 pub mod serve;
 pub mod shutdown;

@@ -10,6 +10,8 @@
 mod bench;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/operations.rs"]
+mod operations;
 #[path = "cli/relay.rs"]
 mod relay;
 #[path = "cli/rows.rs"]

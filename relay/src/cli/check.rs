@@ -1,8 +1,9 @@
-//! `backscroll check`: whether everything in a data folder agrees; a list of what does not.
+//! `backscroll check`: whether everything in a data folder agrees, and what can be done if not.
 
 use super::progress::{Progress, Unit};
 use super::{Failure, Outcome, output};
-use backscroll_relay::check;
+use backscroll_relay::check::{self, Problem};
+use backscroll_relay::repair;
 use backscroll_relay::store::Store;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,22 +14,43 @@ pub(crate) struct CheckArguments {
     /// Folder of the store; no relay may be using it
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Rebuild what follows from the log (index, counts, directory, documents) if it does not agree.
+    /// Back the folder up before
+    #[arg(long)]
+    repair: bool,
+    /// Open a store whose write-ahead log is damaged: point-in-time takes it up to the damage and
+    /// loses what was acknowledged after it. The store begins another epoch
+    #[arg(long, value_enum, value_name = "HOW")]
+    recover_wal: Option<Recovery>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Recovery {
+    PointInTime,
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
-    let store = Store::open_existing(&arguments.data)?;
-    let progress = Progress::new("checking", None, Unit::Rows);
-    let mut before = 0;
-    let mut channel = String::new();
-    let problems = check::verify(&store, |at| {
-        if channel != at.channel {
-            // Counted over all channels.
-            before = progress.done();
-            at.channel.clone_into(&mut channel);
+    let store = match arguments.recover_wal {
+        Some(Recovery::PointInTime) => {
+            let store = Store::recover(&arguments.data)?;
+            output::log("the write-ahead log was taken as far as it reads; another epoch begins");
+            store
         }
-        progress.set(before + at.done);
-    })?;
-    progress.finish();
+        None => Store::open_existing(&arguments.data)?,
+    };
+    let mut problems = problems(&store)?;
+    if arguments.repair && !problems.is_empty() {
+        for problem in &problems {
+            output::log(&format!("found: {problem}"));
+        }
+        let progress = Progress::new("repairing", None, Unit::Rows);
+        repair::repair(&store, |changes| progress.set(changes))?;
+        progress.finish();
+        problems = self::problems(&store)?;
+        if problems.is_empty() {
+            output::line("repaired")?;
+        }
+    }
     let mut out = output::results();
     for problem in &problems {
         writeln!(out, "{problem}")?;
@@ -38,4 +60,20 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
     }
     out.flush()?;
     Ok(if problems.is_empty() { Outcome::Clean } else { Outcome::Flawed })
+}
+
+fn problems(store: &Store) -> Result<Vec<Problem>, Failure> {
+    let progress = Progress::new("checking", None, Unit::Rows);
+    let mut before = 0;
+    let mut channel = String::new();
+    let problems = check::verify(store, |at| {
+        if channel != at.channel {
+            // Counted over all channels.
+            before = progress.done();
+            at.channel.clone_into(&mut channel);
+        }
+        progress.set(before + at.done);
+    })?;
+    progress.finish();
+    Ok(problems)
 }

@@ -7,6 +7,7 @@ mod conformance;
 pub mod keys;
 pub mod kv;
 pub mod memory;
+mod migrate;
 pub mod rocks;
 pub mod rows;
 pub mod txn;
@@ -15,8 +16,8 @@ use kv::{Batch, Durability, Family, Kv, Snapshot};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The rows' format. A store of another one is refused.
-pub const FORMAT_VERSION: u32 = 2;
+/// The rows' format. A store of an earlier one is brought to it, of any other refused.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A store that is open: one process at a time has a folder.
 #[derive(Clone, Debug)]
@@ -139,8 +140,16 @@ impl Store {
         };
         let damaged = |what| StoreError::damaged(Family::Meta, what);
         let found = format.try_into().map(u32::from_be_bytes).map_err(|_| damaged("format"))?;
-        if found != FORMAT_VERSION {
-            return Err(StoreError::Format { found });
+        match found {
+            FORMAT_VERSION => {}
+            migrate::OLDEST..FORMAT_VERSION => {
+                migrate::migrate(&*kv, found)?;
+                let mut batch = Batch::new();
+                let format = FORMAT_VERSION.to_be_bytes().to_vec();
+                batch.put(Family::Meta, keys::META_FORMAT.to_vec(), format);
+                kv.write(batch, Durability::Sync)?;
+            }
+            _ => return Err(StoreError::Format { found }),
         }
         let epoch = epoch.and_then(|e| e.try_into().ok()).ok_or_else(|| damaged("epoch"))?;
         Ok(Self { kv, epoch })
@@ -217,7 +226,7 @@ mod tests {
         batch.put(Family::Meta, keys::META_FORMAT.to_vec(), 7_u32.to_be_bytes().to_vec());
         kv.write(batch, Durability::Sync).unwrap();
         let text = Store::over(kv).unwrap_err().to_string();
-        assert_eq!(text, "the store has format 7, this program reads format 2");
+        assert_eq!(text, "the store has format 7, this program reads format 3");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use crate::reader::ReadError;
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
 use crate::store::rows::{
-    ActorRow, AnnotationRow, DirectoryRow, HashRow, HeadRow, IndexRow, LogRow, MemberRow, Row,
-    TailSize,
+    ActorRow, AnnotationRow, DirectoryRow, HashRow, HeadRow, IndexRow, LateRow, LogRow, MemberRow,
+    Row, TailSize,
 };
 use backscroll_core::change::{
     ActorId16, AnnotationOp, ChangeBody, ChangeView, DocKind, MessageOp,
@@ -32,6 +32,7 @@ pub(super) struct Told {
     actors: BTreeMap<(Window, DocKind, ActorId16), ActorRow>,
     changes: u64,
     annotation_changes: u64,
+    late: u64,
     annotation_ops: u64,
 }
 
@@ -186,6 +187,13 @@ impl Channel<'_> {
                     op.id
                 ));
             }
+            if late {
+                told.late += 1;
+                let listed: Option<LateRow> = self.get(&keys::late(self.number, seq))?;
+                if listed != Some(LateRow(op.id)) {
+                    self.problem(format!("message {} is not listed as late", op.id));
+                }
+            }
             let key = keys::member(self.number, row.window, op.id);
             let member: Option<MemberRow> = self.get(&key)?;
             if member != Some(MemberRow { seq, late }) {
@@ -249,6 +257,7 @@ impl Channel<'_> {
             (Family::Index, told.head.total),
             (Family::Members, told.head.total),
             (Family::Actors, told.actors.len() as u64),
+            (Family::Late, told.late),
             (Family::Hashes, told.annotation_changes),
             (Family::Annotations, told.annotation_ops),
         ] {

@@ -49,6 +49,8 @@ pub struct ServerConfig {
 pub struct StoreConfig {
     /// Folder of the store; made if missing.
     pub data: PathBuf,
+    /// MiB of the disk that stay free: below it writes must wait and the relay is not ready.
+    pub disk_reserve_mib: u64,
 }
 
 /// Who may do what.
@@ -107,7 +109,7 @@ impl Default for ServerConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { data: PathBuf::from("./backscroll-data") }
+        Self { data: PathBuf::from("./backscroll-data"), disk_reserve_mib: 256 }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod commit;
 pub mod compact;
 pub mod config;
 mod connection;
+pub mod disk;
 pub mod engine;
 mod http;
 mod hub;

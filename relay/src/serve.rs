@@ -16,6 +16,7 @@ pub(crate) use patient::Patient;
 use crate::access::{Access, OpenToOthers};
 use crate::app::App;
 use crate::config::Config;
+use crate::disk::DiskRoom;
 use crate::engine::Engine;
 use crate::http::{self, Origins};
 use crate::hub::Hub;
@@ -128,7 +129,10 @@ impl Server {
             return Err(ServeError::NoWeb(web.clone()));
         }
         let (hub, feed) = Hub::start()?;
-        let engine = blocking(move || Engine::start(open()?, Arc::new(feed))).await??;
+        let store = blocking(open).await??;
+        let reserve = config.store.disk_reserve_mib.saturating_mul(1 << 20);
+        let disk = DiskRoom::watch(&config.store.data, reserve);
+        let engine = blocking(move || Engine::start_on(store, Arc::new(feed), disk)).await??;
         let app = Arc::new(App {
             reads: Reads::new(engine.reader()),
             engine,

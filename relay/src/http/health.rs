@@ -23,7 +23,8 @@ pub(super) fn metrics_route() -> Router<Arc<App>> {
 
 async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     let text = match app.phases.phase() {
-        Phase::Running => return Ok("ready\n"),
+        Phase::Running if app.engine.has_room() => return Ok("ready\n"),
+        Phase::Running => "the disk is full",
         Phase::Draining => "the relay is stopping",
         Phase::Failed => "the store takes no writes",
     };

@@ -29,7 +29,7 @@ PAGE := web-demo/dist/index.html
 BIN := $(CARGO_TARGET_DIR)/release/backscroll
 
 .NOTPARALLEL:
-.PHONY: help setup setup-relay setup-demo relay wasm web demo test test-long bench fuzz check-chat
+.PHONY: help setup setup-relay setup-demo relay wasm web demo test test-long bench fuzz audit check-chat
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +75,9 @@ bench: setup-relay ## the benchmarks
 TIME ?= 60
 fuzz: ## fuzzes core, TIME=60 seconds for each of six targets; needs a nightly compiler
 	@$(part) fuzzing core/fuzz/run.sh $(TIME)
+
+audit: setup ## known vulnerabilities of the dependencies, where the lists can be reached
+	@tests/tools/audit.sh
 
 check-chat: relay ## import and export a chat and compare; CHAT=file.jsonl.gz or the excerpt in tests/data
 	@$(part) check-chat env BACKSCROLL_BIN=$(BIN) node tests/tools/check-chat.mjs $(CHAT)

@@ -74,8 +74,12 @@ pub const ROWS_MAX: u64 = 5_000;
 /// Most late runs in one `opened`.
 pub const LATE_RUNS_MAX: usize = 256;
 
-/// Beyond this many missed messages `opened` carries the directory's difference only.
-pub const RESUME_SEQS_MAX: u64 = 10_000;
+/// Beyond this many missed late messages `opened` carries the directory's difference only.
+pub const RESUME_LATE_MAX: usize = 100_000;
+
+/// Beyond this many missed late messages runs are told apart by the gaps in time between them, not by
+/// whether another message lies there.
+pub const RESUME_LATE_EXACT_MAX: usize = 20_000;
 
 /// A message is late if a newer one, by more than this, had arrived before it (ms; design 5.3).
 pub const LATE_AFTER_MS: u64 = 5_000;

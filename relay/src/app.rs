@@ -1,7 +1,6 @@
 //! What every request and socket of a running relay shares.
 
 use crate::access::Access;
-use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::http::Origins;
 use crate::hub::Hub;
@@ -28,8 +27,6 @@ pub(crate) struct App {
     pub(crate) phases: PhaseSetter,
     /// The open sockets.
     pub(crate) sockets: TaskTracker,
-    /// Where the store is, and how much must be free there.
-    pub(crate) disk: Disk,
     /// The figures; `None` if another recorder of this process has them.
     pub(crate) metrics: Option<PrometheusHandle>,
 }

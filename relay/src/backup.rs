@@ -121,7 +121,7 @@ pub fn remove_stale_checkpoints(data: &Path) {
 pub fn copy(from: &Path, to: &Path, mut progress: impl FnMut(Step)) -> Result<(), BackupError> {
     let partial = Partial::begin(to)?;
     partial.fill(from, &mut progress)?;
-    partial.verify(&mut progress)?;
+    verify(&Store::open_read_only(&partial.folder)?, &mut progress)?;
     partial.put_in_place()
 }
 
@@ -148,8 +148,9 @@ pub fn restore(
     }
     let partial = Partial::begin(data)?;
     partial.fill(from, &mut progress)?;
-    partial.verify(&mut progress)?;
+    // Of an earlier format it is taken over, which opening it to read would not do.
     let mut store = Store::open_existing(&partial.folder)?;
+    verify(&store, &mut progress)?;
     store.renew_epoch()?;
     let epoch = store.epoch();
     drop(store);
@@ -198,20 +199,12 @@ impl<'a> Partial<'a> {
         sync_folder(&self.folder).map_err(|source| failed(&self.folder, source))
     }
 
-    fn verify(&self, progress: &mut impl FnMut(Step)) -> Result<(), BackupError> {
-        let store = Store::open_read_only(&self.folder)?;
-        let problems = check::quick(&store, |done| progress(Step::Verifying { done }))?;
-        let count = problems.len();
-        match problems.into_iter().next() {
-            Some(first) => Err(BackupError::Damaged { first, count }),
-            None => Ok(()),
-        }
-    }
-
     fn put_in_place(self) -> Result<(), BackupError> {
         let in_place = || {
             fs::rename(&self.folder, self.to)?;
-            sync_folder(self.to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(".".as_ref()))
+            sync_folder(
+                self.to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(".".as_ref()),
+            )
         };
         in_place().map_err(|source| failed(self.to, source))
     }
@@ -221,6 +214,16 @@ impl Drop for Partial<'_> {
     fn drop(&mut self) {
         // After the rename there is none.
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Reads all of a copy.
+fn verify(store: &Store, progress: &mut impl FnMut(Step)) -> Result<(), BackupError> {
+    let problems = check::quick(store, |done| progress(Step::Verifying { done }))?;
+    let count = problems.len();
+    match problems.into_iter().next() {
+        Some(first) => Err(BackupError::Damaged { first, count }),
+        None => Ok(()),
     }
 }
 

@@ -8,8 +8,8 @@
 pub(crate) mod apply;
 pub(crate) mod channel;
 pub(crate) mod check;
-pub(crate) mod erase;
 pub mod command;
+pub(crate) mod erase;
 pub mod event;
 mod mark;
 mod quota;

@@ -11,7 +11,8 @@ use crate::commit::thread::{Queue, Queued, Tails};
 use crate::commit::writer::{Command, Compacted, TailJob};
 use crate::engine::now_ms;
 use crate::limits::{
-    IDEMPOTENCY_MS, RETENTION_EVERY, TAIL_BYTES, TAIL_BYTES_NEWEST, TAIL_CHANGES, TAIL_CHANGES_NEWEST,
+    IDEMPOTENCY_MS, RETENTION_EVERY, TAIL_BYTES, TAIL_BYTES_NEWEST, TAIL_CHANGES,
+    TAIL_CHANGES_NEWEST,
 };
 use crate::ranks::RankCache;
 use crate::reader::{Reader, View};

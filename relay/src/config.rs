@@ -53,8 +53,8 @@ pub struct ServerConfig {
 pub struct StoreConfig {
     /// Folder of the store; made if missing.
     pub data: PathBuf,
-    /// With less than this many bytes free on its disk the relay is not ready (`/readyz`).
-    pub free_bytes_min: u64,
+    /// MiB of the disk that stay free: below it writes must wait and the relay is not ready.
+    pub disk_reserve_mib: u64,
 }
 
 /// Who may do what.
@@ -113,7 +113,7 @@ impl Default for ServerConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { data: PathBuf::from("./backscroll-data"), free_bytes_min: 256 << 20 }
+        Self { data: PathBuf::from("./backscroll-data"), disk_reserve_mib: 256 }
     }
 }
 

@@ -12,7 +12,10 @@ use crate::commit::{
     Code, Mark, Publish, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
 };
 use crate::compact::Compactor;
-use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX};
+use crate::disk::DiskRoom;
+use crate::limits::{
+    DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX,
+};
 use crate::ranks::RankCache;
 use crate::reader::Reader;
 use crate::retention::Rule;
@@ -37,6 +40,7 @@ struct Inner {
     queue: mpsc::Sender<Queue>,
     /// Bytes that may wait in the queue.
     room: Arc<Semaphore>,
+    disk: DiskRoom,
     failed: watch::Receiver<bool>,
     compactor: Compactor,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -67,16 +71,18 @@ impl Engine {
     /// # Errors
     /// A thread cannot be started, or the store cannot be read.
     pub fn start(store: Store, publish: Arc<dyn Publish>) -> Result<Self, StoreError> {
-        Self::start_with(store, publish, Vec::new())
+        Self::start_on(store, publish, DiskRoom::endless(), Vec::new())
     }
 
-    /// As [`Self::start`], with rules for how long messages are kept.
+    /// As [`Self::start`], on a disk that may fill: without room writes are not taken. `retention` has
+    /// the rules for how long messages are kept.
     ///
     /// # Errors
     /// A thread cannot be started, or the store cannot be read.
-    pub fn start_with(
+    pub fn start_on(
         store: Store,
         publish: Arc<dyn Publish>,
+        disk: DiskRoom,
         retention: Vec<Rule>,
     ) -> Result<Self, StoreError> {
         let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
@@ -98,6 +104,7 @@ impl Engine {
             ranks: Arc::default(),
             queue,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            disk,
             failed,
             compactor,
             threads: Mutex::new(vec![writing, compacting]),
@@ -118,6 +125,10 @@ impl Engine {
             let refused = Some(PushRefusal { chunk_index: 0, refusal });
             return Ok(PushOutcome { stored: Vec::new(), refused });
         }
+        // A nack would be final and the client would lose what it wrote: it has to wait.
+        if !self.inner.disk.wait(DISK_PATIENCE).await {
+            return Err(Unavailable);
+        }
         let bytes = push.chunks.iter().map(|chunk| chunk.len() + 64).sum();
         let now_ms = now_ms();
         self.ask(bytes, |reply| Command::Push { push, now_ms, reply }).await
@@ -128,6 +139,7 @@ impl Engine {
     /// # Errors
     /// The message is refused; `retry` if the writer takes nothing (more).
     pub async fn send(&self, send: SendRequest) -> Result<Sent, Refusal> {
+        self.check_disk()?;
         let send = Box::new(ready(send, now_ms())?);
         let bytes = send.body.len() + 256;
         self.ask(bytes, |reply| Command::Send { send, reply }).await?
@@ -140,8 +152,16 @@ impl Engine {
     pub async fn mark(&self, mark: Mark) -> Result<(), Refusal> {
         check_channel(&mark.channel)
             .map_err(|error| Refusal::new(Code::BadChannel, error.to_string()))?;
+        self.check_disk()?;
         let bytes = mark.unseen_late.len() * 48 + 256;
         self.ask(bytes, |reply| Command::Mark { mark, reply }).await?
+    }
+
+    fn check_disk(&self) -> Result<(), Refusal> {
+        if self.inner.disk.is_there() {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::Retry, "the relay's disk is full"))
     }
 
     async fn ask<T>(
@@ -174,6 +194,12 @@ impl Engine {
     #[must_use]
     pub fn epoch(&self) -> [u8; 16] {
         self.inner.store.epoch()
+    }
+
+    /// Whether there is room on the disk.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inner.disk.is_there()
     }
 
     /// Turns true when a write failed: close sockets, go unready, exit non-zero.

@@ -14,7 +14,7 @@ pub mod compact;
 pub mod config;
 mod connection;
 pub mod control;
-mod disk;
+pub mod disk;
 pub mod engine;
 mod http;
 mod hub;

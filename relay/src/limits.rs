@@ -143,3 +143,6 @@ pub const UNSEEN_RUNS_MAX: usize = 256;
 /// Raw changes above a client's seq are read up to this many bytes before a saved document is
 /// taken instead.
 pub const RAW_TAIL_BYTES_MAX: usize = 8 << 20;
+
+/// How long a push waits for room on the disk before its socket is closed with a resume code.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(20);

@@ -97,6 +97,7 @@ fn repair_channel(
     let mut derived = Derived::replay(&mut out, number, log)?;
     // What was put is read from here on.
     out.sync()?;
+    Derived::list_late(&mut out, number, log)?;
     derived.fold_annotations(&mut out, number)?;
     derived.settle_documents(&mut out, number, log)?;
     out.sync()?;
@@ -184,14 +185,19 @@ fn delete_bad_read_states(
 ) -> Result<(), RepairError> {
     let mut bad = Vec::new();
     let range = keys::channel(number);
-    out.store.snapshot().scan(Family::Reads, bounds(&range), Direction::Forward, &mut |key, row| {
-        let is_good = ReadState::decode(row)
-            .is_ok_and(|row| row.seq <= head_seq && row.delivered <= head_seq);
-        if !is_good {
-            bad.push(key.to_vec());
-        }
-        ControlFlow::Continue(())
-    })?;
+    out.store.snapshot().scan(
+        Family::Reads,
+        bounds(&range),
+        Direction::Forward,
+        &mut |key, row| {
+            let is_good = ReadState::decode(row)
+                .is_ok_and(|row| row.seq <= head_seq && row.delivered <= head_seq);
+            if !is_good {
+                bad.push(key.to_vec());
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
     for key in bad {
         out.delete(Family::Reads, key)?;
     }

@@ -144,11 +144,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_names_a_channel_is_its_rule() {
-        let rule = |channel: &str| Rule {
-            channel: channel.to_owned(),
-            max_age: None,
-            max_messages: None,
-        };
+        let rule =
+            |channel: &str| Rule { channel: channel.to_owned(), max_age: None, max_messages: None };
         let rules = [rule("logs/keep"), rule("logs/*"), rule("*")];
         let of = |channel| rule_of(&rules, channel).map(|rule| rule.channel.as_str());
         assert_eq!(of("logs/keep"), Some("logs/keep"));

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::backup;
 use crate::config::Config;
 use crate::control;
-use crate::disk::Disk;
+use crate::disk::DiskRoom;
 use crate::engine::Engine;
 use crate::http::{self, Origins};
 use crate::hub::Hub;
@@ -133,9 +133,11 @@ impl Server {
             return Err(ServeError::NoWeb(web.clone()));
         }
         let (hub, feed) = Hub::start()?;
-        let rules = config.retention.clone();
-        let engine =
-            blocking(move || Engine::start_with(open()?, Arc::new(feed), rules)).await??;
+        let store = blocking(open).await??;
+        let reserve = config.store.disk_reserve_mib.saturating_mul(1 << 20);
+        let disk = DiskRoom::watch(&config.store.data, reserve);
+        let (feed, rules) = (Arc::new(feed), config.retention.clone());
+        let engine = blocking(move || Engine::start_on(store, feed, disk, rules)).await??;
         let app = Arc::new(App {
             reads: Reads::new(engine.reader()),
             engine,
@@ -144,7 +146,6 @@ impl Server {
             origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
             phases: PhaseSetter::running(),
             sockets: TaskTracker::new(),
-            disk: Disk::new(&config.store),
             metrics,
         });
         let web = config.server.web.as_deref();
@@ -177,8 +178,8 @@ impl Server {
         }
         let upkeep = tokio::spawn(upkeep(app.clone()));
         let data = config.store.data.clone();
-        let control = control
-            .map(|control| tokio::spawn(control::serve(control, app.engine.clone(), data)));
+        let control =
+            control.map(|control| tokio::spawn(control::serve(control, app.engine.clone(), data)));
         let failed = {
             let mut failed = app.engine.failed();
             async move { failed.wait_for(|failed| *failed).await.is_ok() }

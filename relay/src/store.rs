@@ -9,6 +9,7 @@ mod damage;
 pub mod keys;
 pub mod kv;
 pub mod memory;
+mod migrate;
 pub mod rocks;
 pub mod rows;
 pub mod txn;
@@ -18,16 +19,13 @@ use rocks::{Opening, RocksKv};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The rows' format. A store of a later one is refused, one of an earlier one is taken over if
-/// [`migrate`] knows how.
+/// The rows' format. A store of an earlier one is brought to it, of any other refused.
 ///
-/// - 2: the first that was given out.
-/// - 3: a row of the log may have no chunk (erased, or the mark of a retention), and a channel may
-///   have a floor. Every store of format 2 is one.
-pub const FORMAT_VERSION: u32 = 3;
-
-/// The earliest format that is taken over.
-const FORMAT_VERSION_MIN: u32 = 2;
+/// - 2: the first that is known here.
+/// - 3: late messages are listed by seq.
+/// - 4: a row of the log may have no chunk (erased, or the mark of a retention), and a channel may
+///   have a floor.
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A store that is open: one process at a time has a folder.
 #[derive(Clone, Debug)]
@@ -48,8 +46,9 @@ pub enum StoreError {
     Missing(PathBuf),
     /// The store is of another format.
     #[error(
-        "the store has format {found}, this program reads formats {FORMAT_VERSION_MIN} to \
-         {FORMAT_VERSION}: use the version of backscroll that wrote it, or export and import"
+        "the store has format {found}, this program reads formats {} to \
+         {FORMAT_VERSION}: use the version of backscroll that wrote it, or export and import",
+        migrate::OLDEST
     )]
     Format {
         /// What the store says.
@@ -203,7 +202,10 @@ impl Store {
         };
         check_format(format)?;
         if format != FORMAT_VERSION {
-            migrate(&*kv, format)?;
+            migrate::migrate(&*kv, format)?;
+            let mut batch = Batch::new();
+            put_format(&mut batch);
+            kv.write(batch, Durability::Sync)?;
         }
         Ok(Self { kv, epoch })
     }
@@ -256,23 +258,13 @@ fn identity(kv: &dyn Kv) -> Result<Option<(u32, [u8; 16])>, StoreError> {
 }
 
 fn check_format(found: u32) -> Result<(), StoreError> {
-    let is_known = (FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&found);
+    let is_known = (migrate::OLDEST..=FORMAT_VERSION).contains(&found);
     if is_known { Ok(()) } else { Err(StoreError::Format { found }) }
 }
 
 fn put_format(batch: &mut Batch) {
     let format = FORMAT_VERSION.to_be_bytes();
     batch.put(Family::Meta, keys::META_FORMAT.to_vec(), format.to_vec());
-}
-
-/// Takes over a store of an earlier format. From then on an earlier version of this program refuses
-/// it.
-fn migrate(kv: &dyn Kv, from: u32) -> Result<(), StoreError> {
-    tracing::info!(from, to = FORMAT_VERSION, "the store is taken over from an earlier format");
-    let mut batch = Batch::new();
-    // Each row of format 2 is one of format 3: only the number is new.
-    put_format(&mut batch);
-    kv.write(batch, Durability::Sync)
 }
 
 #[cfg(test)]

@@ -30,6 +30,19 @@ fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
     Answer { status, media_type, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
 }
 
+/// Asks `GET path` of the relay at `address` until it answers with this status.
+///
+/// # Panics
+/// It does not within the deadline.
+pub fn until_status(address: &str, path: &str, status: u16) {
+    let from = std::time::Instant::now();
+    let url = format!("http://{address}{path}");
+    while agent().get(&url).call().map_or(0, |answer| answer.status().as_u16()) != status {
+        assert!(from.elapsed() < crate::DEADLINE, "{path} does not come to {status}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// `GET path`.
 ///
 /// # Panics

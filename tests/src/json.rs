@@ -85,9 +85,41 @@ impl Json {
         self.arrival().await
     }
 
-    async fn arrival(&mut self) -> Result<Value, End> {
+    /// As [`Self::event`], but for as long as it takes. May be dropped and asked again.
+    ///
+    /// # Errors
+    /// The socket ended.
+    ///
+    /// # Panics
+    /// What comes is no JSON.
+    pub async fn event_or_forever(&mut self) -> Result<Value, End> {
+        if let Some(event) = self.kept.pop_front() {
+            return Ok(event);
+        }
+        self.next().await
+    }
+
+    /// The next event with a `ref`; live ones that come before it are kept for later.
+    ///
+    /// # Errors
+    /// The socket ended.
+    pub async fn page(&mut self) -> Result<Value, End> {
         loop {
-            match within("an event", self.socket.next()).await {
+            let event = self.arrival().await?;
+            if event.get("ref").is_some() {
+                return Ok(event);
+            }
+            self.kept.push_back(event);
+        }
+    }
+
+    async fn arrival(&mut self) -> Result<Value, End> {
+        within("an event", self.next()).await
+    }
+
+    async fn next(&mut self) -> Result<Value, End> {
+        loop {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
                     return Ok(serde_json::from_str(&text).expect("events are JSON"));
                 }

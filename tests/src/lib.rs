@@ -4,7 +4,9 @@
 //! clock, only on conditions with a deadline.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unwrap_used)]
 
+pub mod crew;
 pub mod engine;
+pub mod history;
 pub mod http;
 pub mod json;
 pub mod relay;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The path of the built `backscroll` binary: `BACKSCROLL_BIN`, or beside this test's own.
@@ -56,11 +56,15 @@ pub fn run_ok(arguments: &[&str], input: &[u8]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Between two looks at whether a process has ended.
+const POLL: Duration = Duration::from_millis(5);
+
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
     child: Child,
     data: PathBuf,
+    arguments: Vec<String>,
     /// `host:port` it listens on.
     pub address: String,
     /// Keeps the folder until the last relay over it is gone.
@@ -83,8 +87,27 @@ impl Relay {
     /// It does not come up.
     #[must_use]
     pub fn start_on(data: &Path, arguments: &[&str]) -> Self {
-        let (child, address) = spawn(data, arguments);
-        Self { child, data: data.to_owned(), address, _folder: None }
+        Self::start_wrapped(&[], data, arguments)
+    }
+
+    /// As [`Self::start_on`], run by another program: one that becomes the relay, as `strace -D`.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_wrapped(wrapper: &[&str], data: &Path, arguments: &[&str]) -> Self {
+        Self::try_start_wrapped(wrapper, data, arguments).unwrap_or_else(|| {
+            let log = std::fs::read_to_string(data.with_extension("relay.log"));
+            panic!("the relay did not come up; its log:\n{}", log.unwrap_or_default());
+        })
+    }
+
+    /// As [`Self::start_wrapped`]; `None` if the relay ends before it is ready.
+    #[must_use]
+    pub fn try_start_wrapped(wrapper: &[&str], data: &Path, arguments: &[&str]) -> Option<Self> {
+        let (child, address) = spawn(wrapper, data, arguments)?;
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Some(Self { child, data: data.to_owned(), address, arguments, _folder: None })
     }
 
     /// The data folder.
@@ -120,9 +143,14 @@ impl Relay {
         self.child.wait().expect("wait");
     }
 
-    /// Starts it again over the same folder, on a new port.
+    /// Starts it again over the same folder with the same arguments, on a new port.
+    ///
+    /// # Panics
+    /// It does not come up.
     pub fn restart(&mut self) {
-        (self.child, self.address) = spawn(&self.data, &[]);
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let again = spawn(&[], &self.data, &arguments);
+        (self.child, self.address) = again.expect("the relay comes up again");
     }
 
     /// Asks it to end with SIGTERM and waits; its exit code.
@@ -133,13 +161,21 @@ impl Relay {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(sent.success());
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub fn ended(&mut self) -> Option<i32> {
         let from = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status.code();
             }
             assert!(from.elapsed() < crate::DEADLINE, "the relay does not end");
-            std::thread::yield_now();
+            std::thread::sleep(POLL);
         }
     }
 
@@ -164,13 +200,21 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(data: &Path, arguments: &[&str]) -> (Child, String) {
+fn spawn(wrapper: &[&str], data: &Path, arguments: &[&str]) -> Option<(Child, String)> {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(data.with_extension("relay.log"))
         .expect("a log file");
-    let mut child = Command::new(binary())
+    let mut command = match wrapper.split_first() {
+        Some((program, rest)) => {
+            let mut command = Command::new(program);
+            command.args(rest).arg(binary());
+            command
+        }
+        None => Command::new(binary()),
+    };
+    let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)
         .args(arguments)
@@ -185,8 +229,7 @@ fn spawn(data: &Path, arguments: &[&str]) -> (Child, String) {
     let address = line.strip_prefix("listening on http://").map(|rest| rest.trim().to_owned());
     let Some(address) = address else {
         drop(child.wait());
-        let log = std::fs::read_to_string(data.with_extension("relay.log")).unwrap_or_default();
-        panic!("the relay said {line:?}; its log:\n{log}");
+        return None;
     };
     // Nothing else may come on standard output; a reader that stops would show it as SIGPIPE.
     std::thread::spawn(move || {
@@ -194,5 +237,5 @@ fn spawn(data: &Path, arguments: &[&str]) -> (Child, String) {
         drop(stdout.read_to_string(&mut rest));
         assert!(rest.is_empty(), "more than one line on standard output: {rest}");
     });
-    (child, address)
+    Some((child, address))
 }

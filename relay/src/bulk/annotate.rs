@@ -127,7 +127,9 @@ fn document(
 }
 
 /// Cuts annotations into lists that each fit a change.
-pub(crate) fn cut(entries: Entries) -> Result<Vec<Vec<(AnnotationKey, AnnotationValue)>>, BulkError> {
+pub(crate) fn cut(
+    entries: Entries,
+) -> Result<Vec<Vec<(AnnotationKey, AnnotationValue)>>, BulkError> {
     let mut lists = Vec::new();
     let (mut list, mut bytes) = (Vec::new(), 0);
     for (key, value) in entries {

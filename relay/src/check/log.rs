@@ -45,6 +45,7 @@ pub(super) struct Told {
     pub(super) is_index_sound: bool,
     changes: u64,
     annotation_changes: u64,
+    pub(super) late: u64,
     annotation_ops: u64,
 }
 
@@ -103,8 +104,8 @@ impl Channel<'_> {
         row: &LogRow,
     ) -> Result<(), ReadError> {
         // What was dropped below the floor is missing in the log.
-        let is_next = first_seq == told.head.seq + 1
-            || (first_seq > told.head.seq && first_seq <= floor);
+        let is_next =
+            first_seq == told.head.seq + 1 || (first_seq > told.head.seq && first_seq <= floor);
         if !is_next {
             let expected = told.head.seq + 1;
             self.problem(format!("change {first_seq} follows where {expected} is the next seq"));
@@ -266,6 +267,7 @@ impl Channel<'_> {
             (Family::Index, told.head.total),
             (Family::Members, told.head.total),
             (Family::Actors, told.actors.len() as u64 + told.base_actors),
+            (Family::Late, told.late),
             (Family::Hashes, told.annotation_changes + told.base_hashes),
             (Family::Annotations, told.annotation_ops + told.base_ops),
         ] {

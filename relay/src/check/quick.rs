@@ -8,7 +8,7 @@ use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{
     ActorRow, AnnotationRow, DirectoryRow, DocRow, HashRow, HeadRow, IdempotencyRow, IndexRow,
-    LogRow, MemberRow, Row,
+    LateRow, LogRow, MemberRow, Row,
 };
 use crate::store::{Store, StoreError};
 use backscroll_core::read_state::ReadState;
@@ -94,6 +94,7 @@ fn count(family: Family, key: &[u8], row: &[u8], counted: &mut Counted) -> Optio
             MemberRow::decode(row).ok()?;
             counted.members += 1;
         }
+        Family::Late => drop(LateRow::decode(row).ok()?),
         Family::Docs => drop(DocRow::decode(row).ok()?),
         Family::Actors => drop(ActorRow::decode(row).ok()?),
         Family::Annotations => drop(AnnotationRow::decode(row).ok()?),

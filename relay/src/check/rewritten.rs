@@ -50,7 +50,9 @@ impl Channel<'_> {
                     Some((id, late)) if *late == is_late(&row.late, at) => {
                         messages.push((seq, *id, *late));
                     }
-                    _ => self.problem(format!("the message {seq} of an erased change is not listed")),
+                    _ => {
+                        self.problem(format!("the message {seq} of an erased change is not listed"))
+                    }
                 }
             }
         }
@@ -189,16 +191,21 @@ impl Channel<'_> {
         let prefix_len = keys::directory(self.number, window).len();
         // Behind the key's text: a NUL, a counter of 8 bytes and an actor of 16.
         let suffix_len = 25;
-        self.rows.scan(Family::Annotations, bounds(&range), Direction::Forward, &mut |key, row| {
-            ops += 1;
-            let end = key.len().saturating_sub(suffix_len);
-            let text = key.get(prefix_len..end).and_then(|text| str::from_utf8(text).ok());
-            let is_key = |text: &&str| text.parse::<AnnotationKey>().is_ok();
-            if let (Some(text), Ok(row)) = (text.filter(is_key), AnnotationRow::decode(row)) {
-                winners.insert(text.to_owned(), row.0);
-            }
-            ControlFlow::Continue(())
-        })?;
+        self.rows.scan(
+            Family::Annotations,
+            bounds(&range),
+            Direction::Forward,
+            &mut |key, row| {
+                ops += 1;
+                let end = key.len().saturating_sub(suffix_len);
+                let text = key.get(prefix_len..end).and_then(|text| str::from_utf8(text).ok());
+                let is_key = |text: &&str| text.parse::<AnnotationKey>().is_ok();
+                if let (Some(text), Ok(row)) = (text.filter(is_key), AnnotationRow::decode(row)) {
+                    winners.insert(text.to_owned(), row.0);
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
         Ok((ops, winners))
     }
 }

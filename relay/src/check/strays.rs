@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Families whose keys start with a channel's number.
-const OF_CHANNELS: [Family; 12] = [
+const OF_CHANNELS: [Family; 13] = [
     Family::Log,
     Family::WindowLog,
     Family::Docs,
@@ -17,6 +17,7 @@ const OF_CHANNELS: [Family; 12] = [
     Family::Actors,
     Family::Index,
     Family::Members,
+    Family::Late,
     Family::Annotations,
     Family::Hashes,
     Family::Ranks,

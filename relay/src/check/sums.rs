@@ -9,7 +9,7 @@ use super::log::Told;
 use crate::reader::ReadError;
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{IndexRow, LogRow, MemberRow, Row};
+use crate::store::rows::{IndexRow, LateRow, LogRow, MemberRow, Row};
 use backscroll_core::annotation::Annotations;
 use backscroll_core::change::{ChangeBody, ChangeView, MessageOp};
 use backscroll_core::message::MessageId;
@@ -26,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) struct Sums {
     index: u64,
     members: u64,
+    late: u64,
     pointers: u64,
 }
 
@@ -60,6 +61,10 @@ impl Told {
         let Logged { id, seq, late, window, body } = message;
         add(&mut self.sums.index, (id, seq, late, window.level(), body));
         add(&mut self.sums.members, (window, id, seq, late));
+        if late {
+            self.late += 1;
+            add(&mut self.sums.late, (id, seq));
+        }
         add(self.bodies.entry(window).or_default(), (id, body));
     }
 
@@ -70,7 +75,7 @@ impl Told {
 }
 
 impl Channel<'_> {
-    /// Holds index, members and pointers against the log.
+    /// Holds index, members, the list of late ones and pointers against the log.
     pub(super) fn verify_rows(&mut self, told: &mut Told) -> Result<(), ReadError> {
         let mut found = Sums::default();
         let rows = self.rows;
@@ -94,6 +99,13 @@ impl Channel<'_> {
                 (Some(window), Some(id), Ok(row)) => {
                     add(&mut found.members, (window, id, row.seq, row.late));
                 }
+                _ => damaged += 1,
+            }
+            ControlFlow::Continue(())
+        })?;
+        rows.scan(Family::Late, bounds(&range), Direction::Forward, &mut |key, row| {
+            match (keys::seq_of(key), LateRow::decode(row)) {
+                (Some(seq), Ok(LateRow(id))) => add(&mut found.late, (id, seq)),
                 _ => damaged += 1,
             }
             ControlFlow::Continue(())
@@ -153,6 +165,12 @@ impl Channel<'_> {
             if !is_same {
                 let what = format!("is not indexed as change {first_seq} says");
                 self.problem(format!("message {} {what}", op.id));
+            }
+            if late {
+                let listed: Option<LateRow> = self.get(&keys::late(self.number, seq))?;
+                if listed != Some(LateRow(op.id)) {
+                    self.problem(format!("message {} is not listed as late", op.id));
+                }
             }
             let key = keys::member(self.number, window, op.id);
             let member: Option<MemberRow> = self.get(&key)?;

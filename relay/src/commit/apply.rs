@@ -8,7 +8,8 @@ use crate::store::StoreError;
 use crate::store::keys;
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{
-    ActorRow, AnnotationRow, DirectoryRow, HashRow, IndexRow, LogRow, MemberRow, Row, TailSize,
+    ActorRow, AnnotationRow, DirectoryRow, HashRow, IndexRow, LateRow, LogRow, MemberRow, Row,
+    TailSize,
 };
 use crate::store::txn::Txn;
 use backscroll_core::annotation::Annotations;
@@ -213,6 +214,9 @@ pub(crate) fn put_message(
     txn.put(Family::Index, keys::message(channel.number, id), row.encode());
     let member = keys::member(channel.number, target.window, id);
     txn.put(Family::Members, member, MemberRow { seq, late }.encode());
+    if late {
+        txn.put(Family::Late, keys::late(channel.number, seq), LateRow(id).encode());
+    }
     let ranks = channel.ranks(txn)?;
     ranks.insert(txn, id, is_newest)?;
     ranks.settle(txn, id)?;

@@ -23,7 +23,8 @@ use crate::store::StoreError;
 use crate::store::keys::{self, KeyRange, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{
-    ActorRow, AnnotationRow, DirectoryRow, DocRow, HashRow, IndexRow, LogRow, Row, TailSize,
+    ActorRow, AnnotationRow, DirectoryRow, DocRow, HashRow, IndexRow, LogRow, MemberRow, Row,
+    TailSize,
 };
 use crate::store::txn::Txn;
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Annotations};
@@ -146,7 +147,8 @@ fn rewrite(
         document: document.save(),
         digest: document.digest(),
     });
-    let deletes = erased.iter().map(|id| (AnnotationKey::Delete { id: *id }, AnnotationValue::Delete));
+    let deletes =
+        erased.iter().map(|id| (AnnotationKey::Delete { id: *id }, AnnotationValue::Delete));
     let deletes: Vec<_> = deletes.collect();
     let tombstones = document.author(annotation_actor, &deletes)?.chunk;
     Ok(Rewritten { segment, base, tombstones })
@@ -214,16 +216,13 @@ fn put(
     let tail = TailSize::default();
     let row = DirectoryRow { entry, message_tail: tail, annotation_tail: tail };
     channel.put_window(txn, window, row);
-    let told = CommittedEntry {
-        channel: channel.name.clone(),
-        seq: channel.head.seq + 1,
-        window,
-        entry,
-    };
+    let told =
+        CommittedEntry { channel: channel.name.clone(), seq: channel.head.seq + 1, window, entry };
     work.done.events.push(Committed::Entry(told));
     let doc = DocKind::Annotations;
-    let view = ChangeView::read(&tombstones, window, doc)
-        .map_err(|_| StoreError::damaged(Family::Log, "a tombstone made here does not read back"))?;
+    let view = ChangeView::read(&tombstones, window, doc).map_err(|_| {
+        StoreError::damaged(Family::Log, "a tombstone made here does not read back")
+    })?;
     let target = Target { window, generation, doc };
     apply(&mut work.txn, channel, target, "", &view, tombstones.into(), &mut work.done.events)?;
     Ok(())
@@ -305,7 +304,7 @@ fn messages_of(
     window: Window,
 ) -> Result<BTreeMap<MessageId, IndexRow>, StoreError> {
     let mut messages = BTreeMap::new();
-    for id in ids_of(rows, channel, window)? {
+    for (id, _) in members_of(rows, channel, window)? {
         let row = message(rows, channel, id)?;
         let row = row.ok_or(StoreError::damaged(Family::Index, "a listed message is missing"))?;
         messages.insert(id, row);
@@ -313,19 +312,22 @@ fn messages_of(
     Ok(messages)
 }
 
-/// The ids of a window's messages, in the order of its document's keys.
-pub(super) fn ids_of(
+/// A window's messages and their places, in the order of its document's keys.
+pub(super) fn members_of(
     rows: &dyn Snapshot,
     channel: &Channel,
     window: Window,
-) -> Result<Vec<MessageId>, StoreError> {
-    let mut ids = Vec::new();
+) -> Result<Vec<(MessageId, MemberRow)>, StoreError> {
+    let (mut members, mut damage) = (Vec::new(), None);
     let range = keys::members(channel.number, window);
-    rows.scan(Family::Members, bounds(&range), Direction::Forward, &mut |key, _| {
-        ids.extend(keys::member_of(key));
+    rows.scan(Family::Members, bounds(&range), Direction::Forward, &mut |key, row| {
+        match MemberRow::decode(row) {
+            Ok(row) => members.extend(keys::member_of(key).map(|id| (id, row))),
+            Err(error) => damage = Some(error),
+        }
         ControlFlow::Continue(())
     })?;
-    Ok(ids)
+    damage.map_or(Ok(members), Err)
 }
 
 /// Deletes the rows of a range.
@@ -362,7 +364,8 @@ pub(super) fn ranges_of(
             ranges.push((Family::Log, keys::log(number, *first)..keys::log(number, last + 1)));
         }
     }
-    let ids = ids_of(rows, channel, window)?;
+    let members = members_of(rows, channel, window)?;
+    let ids: Vec<_> = members.into_iter().map(|(id, _)| id).collect();
     if let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) {
         let end = last.as_u128().saturating_add(1);
         ranges.push((Family::Index, keys::messages(number, first.as_u128(), Some(end))));

@@ -5,13 +5,13 @@
 //! resume, because a difference cannot tell of windows that are gone.
 
 use super::channel::Channel;
-use super::erase::{delete_all, ids_of, ranges_of, seqs_of};
+use super::erase::{delete_all, members_of, ranges_of, seqs_of};
 use super::event::{Committed, CommittedDrop};
 use super::writer::Work;
 use crate::store::StoreError;
 use crate::store::keys::{self, KeyRange, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
-use crate::store::rows::{DirectoryRow, LogRow, Row};
+use crate::store::rows::{DirectoryRow, LogRow, MemberRow, Row};
 use backscroll_core::change::{ChangeHash, DocKind};
 use backscroll_core::directory::Directory;
 use backscroll_core::message::MessageId;
@@ -82,8 +82,11 @@ fn drop_window(
 ) -> Result<(), StoreError> {
     let txn = &mut work.txn;
     let number = channel.number;
-    for id in ids_of(txn, channel, window)? {
+    for (id, MemberRow { seq, late }) in members_of(txn, channel, window)? {
         txn.delete(Family::Index, keys::message(number, id));
+        if late {
+            txn.delete(Family::Late, keys::late(number, seq));
+        }
         channel.ranks(txn)?.remove(txn, id)?;
         channel.head.total = channel.head.total.saturating_sub(1);
     }

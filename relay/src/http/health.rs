@@ -22,23 +22,13 @@ pub(super) fn metrics_route() -> Router<Arc<App>> {
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
-    match why_not(&app) {
-        None => Ok("ready\n"),
-        Some(why) => Err(Refused::new(Code::Retry, why).into()),
-    }
-}
-
-/// Why the relay is not ready, if it is not: what it is asked to store might not be.
-fn why_not(app: &App) -> Option<&'static str> {
-    match app.phases.phase() {
-        Phase::Draining => return Some("the relay is stopping"),
-        Phase::Failed => return Some("the store takes no writes"),
-        Phase::Running => {}
-    }
-    if *app.engine.failed().borrow() {
-        return Some("the store takes no writes");
-    }
-    app.disk.is_short().then_some("the disk of the store is nearly full")
+    let text = match app.phases.phase() {
+        Phase::Running if app.engine.has_room() => return Ok("ready\n"),
+        Phase::Running => "the disk is full",
+        Phase::Draining => "the relay is stopping",
+        Phase::Failed => "the store takes no writes",
+    };
+    Err(Refused::new(Code::Retry, text).into())
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Problem> {

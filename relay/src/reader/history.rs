@@ -49,7 +49,8 @@ impl Counts<'_> {
         if let Some(ranks) = &*known {
             return Ok(ranks.clone());
         }
-        let ranks = self.view.ranks.get(&*self.view.rows, self.channel, (self.total, self.floor))?;
+        let ranks =
+            self.view.ranks.get(&*self.view.rows, self.channel, (self.total, self.floor))?;
         *known = Some(ranks.clone());
         Ok(ranks)
     }

@@ -4,19 +4,49 @@ use super::{ReadError, View, scan_rows};
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{DirectoryRow, LogRow, MemberRow};
-use backscroll_core::change::{ChangeBody, ChangeHash, ChangeView, DocKind};
+use crate::store::rows::{DirectoryRow, LateRow, LogRow};
+use backscroll_core::change::ChangeHash;
 use backscroll_core::directory::Directory;
-use backscroll_core::limits::{LATE_RUNS_MAX, RESUME_SEQS_MAX};
+use backscroll_core::limits::{LATE_RUNS_MAX, RESUME_LATE_EXACT_MAX, RESUME_LATE_MAX};
 use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
-use backscroll_core::wire::{LateRun, is_late};
+use backscroll_core::wire::LateRun;
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
+
+/// Joins runs across the shortest times between them until there are `most`. A joined run counts
+/// late messages only; others may lie between them.
+fn joined(runs: Vec<LateRun>, most: usize) -> Vec<LateRun> {
+    let gap = |a: &LateRun, b: &LateRun| b.first.time_ms().saturating_sub(a.last.time_ms());
+    let next = runs.iter().skip(1);
+    let mut gaps: Vec<_> =
+        runs.iter().zip(next).zip(1..).map(|((a, b), i)| (Reverse(gap(a, b)), i)).collect();
+    if gaps.len() >= most {
+        gaps.sort_unstable();
+        gaps.truncate(most.saturating_sub(1));
+    }
+    let mut starts: Vec<usize> = gaps.into_iter().map(|(_, i)| i).collect();
+    starts.sort_unstable();
+    let mut out: Vec<LateRun> = Vec::with_capacity(starts.len() + 1);
+    let mut starts = starts.into_iter().peekable();
+    for (i, run) in runs.into_iter().enumerate() {
+        let begins = i == 0 || starts.next_if_eq(&i).is_some();
+        match out.last_mut().filter(|_| !begins) {
+            Some(last) => {
+                last.last = run.last;
+                last.count = last.count.saturating_add(run.count);
+            }
+            None => out.push(run),
+        }
+    }
+    out
+}
 
 /// Late messages since a seq.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LateSince {
-    /// Runs of late messages with no other message between them, oldest first.
+    /// Runs of late messages, oldest first: with no other message between them, unless they would be
+    /// too many to tell.
     pub runs: Vec<LateRun>,
     /// Whether these are all: not if more was missed than a resume carries.
     pub is_complete: bool,
@@ -115,89 +145,43 @@ impl View<'_> {
         Ok(matches)
     }
 
-    /// Late messages among the changes after `seq`, which must be the end of one.
+    /// Late messages with a seq above `seq`.
     ///
     /// # Errors
     /// The store cannot be read.
     ///
     /// # Complexity
-    /// O(changes since), at most those of a resume; one short scan for each late message.
+    /// O(late messages since), one short scan for each as long as they are few.
     pub fn late_since(&self, channel: &str, seq: u64) -> Result<LateSince, ReadError> {
-        let Some((number, head)) = self.find(channel)? else {
+        let mut ids = Vec::new();
+        let Some((number, _)) = self.find(channel)? else {
             return Ok(LateSince { runs: Vec::new(), is_complete: true });
         };
-        if head.seq.saturating_sub(seq) > RESUME_SEQS_MAX {
+        let range = keys::late_from(number, seq.saturating_add(1));
+        scan_rows(&*self.rows, &range, Direction::Forward, |_, LateRow(id)| {
+            ids.push(id);
+            if ids.len() > RESUME_LATE_MAX {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        if ids.len() > RESUME_LATE_MAX {
             return Ok(LateSince::default());
         }
-        let ids = self.late_ids(number, seq)?;
+        ids.sort_unstable();
+        let is_exact = ids.len() <= RESUME_LATE_EXACT_MAX;
         let mut runs: Vec<LateRun> = Vec::new();
         for id in ids {
-            if let Some(run) = runs.last_mut()
-                && self.is_next(number, run.last, id)?
-            {
-                run.last = id;
-                run.count += 1;
-                continue;
+            match runs.last_mut() {
+                Some(run) if is_exact && self.is_next(number, run.last, id)? => {
+                    run.last = id;
+                    run.count += 1;
+                }
+                _ => runs.push(LateRun { first: id, last: id, count: 1 }),
             }
-            if runs.len() == LATE_RUNS_MAX {
-                return Ok(LateSince { runs, is_complete: false });
-            }
-            runs.push(LateRun { first: id, last: id, count: 1 });
         }
-        Ok(LateSince { runs, is_complete: true })
-    }
-
-    /// Ids of late messages after a seq, ascending.
-    fn late_ids(&self, number: ChannelId, seq: u64) -> Result<Vec<MessageId>, StoreError> {
-        let (mut ids, mut erased) = (Vec::new(), Vec::new());
-        let mut is_readable = true;
-        let range = keys::log_from(number, seq.saturating_add(1));
-        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: LogRow| {
-            if row.doc != DocKind::Messages || row.late.is_empty() {
-                return ControlFlow::Continue(());
-            }
-            if row.is_erased() {
-                erased.extend(keys::seq_of(key).map(|first| (row.window, first, row.ops)));
-                return ControlFlow::Continue(());
-            }
-            let Ok(view) = ChangeView::read(&row.chunk, row.window, row.doc) else {
-                is_readable = false;
-                return ControlFlow::Break(());
-            };
-            if let ChangeBody::Messages(ops) = view.body {
-                let mut of_change: Vec<_> = ops.into_iter().map(|op| op.id).collect();
-                of_change.sort_unstable();
-                let late = of_change.into_iter().enumerate();
-                ids.extend(late.filter(|(i, _)| is_late(&row.late, *i)).map(|(_, id)| id));
-            }
-            ControlFlow::Continue(())
-        })?;
-        if !is_readable {
-            return Err(StoreError::damaged(Family::Log, "a stored change does not read back"));
-        }
-        for (window, first, ops) in erased {
-            ids.extend(self.late_of_erased(number, window, first..first + ops)?);
-        }
-        ids.sort_unstable();
-        Ok(ids)
-    }
-
-    /// Late messages of a change whose chunk was erased: their window lists them still.
-    fn late_of_erased(
-        &self,
-        number: ChannelId,
-        window: Window,
-        seqs: std::ops::Range<u64>,
-    ) -> Result<Vec<MessageId>, StoreError> {
-        let mut ids = Vec::new();
-        let range = keys::members(number, window);
-        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: MemberRow| {
-            if row.late && seqs.contains(&row.seq) {
-                ids.extend(keys::member_of(key));
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(ids)
+        Ok(LateSince { runs: joined(runs, LATE_RUNS_MAX), is_complete: true })
     }
 
     /// Whether no message lies between `before` and `id`.
@@ -214,5 +198,26 @@ impl View<'_> {
             ControlFlow::Break(())
         })?;
         Ok(next == Some(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_runs_are_joined_across_the_shortest_gaps() {
+        let run = |ms: u64, count| {
+            let id = MessageId::from_parts(ms, 1);
+            LateRun { first: id, last: id, count }
+        };
+        let runs = vec![run(0, 1), run(100, 2), run(130, 3), run(200, 4), run(210, 5)];
+        let told = |runs: &[LateRun]| -> Vec<_> {
+            runs.iter().map(|run| (run.first.time_ms(), run.last.time_ms(), run.count)).collect()
+        };
+        assert_eq!(joined(runs.clone(), 5), runs);
+        assert_eq!(told(&joined(runs.clone(), 3)), [(0, 0, 1), (100, 130, 5), (200, 210, 9)]);
+        assert_eq!(told(&joined(runs, 1)), [(0, 210, 15)]);
+        assert_eq!(joined(Vec::new(), 3), []);
     }
 }

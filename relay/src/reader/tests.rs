@@ -228,6 +228,31 @@ fn late_messages_next_to_each_other_are_one_run() {
 }
 
 #[test]
+fn more_late_runs_than_can_be_told_are_joined_and_none_is_left_out() {
+    let mut relay = Relay::new();
+    let runs = backscroll_core::limits::LATE_RUNS_MAX as u64 + 44;
+    relay.write(T0 + 90_000_000);
+    for i in 0..runs {
+        relay.write(T0 + i * 20);
+        // What another wrote in time lies between each two of them.
+        relay.write(T0 + 90_000_001 + i);
+    }
+    for i in 0..runs {
+        relay.write(T0 + i * 20 + 10);
+    }
+    let reader = relay.reader();
+    let since = reader.view().late_since("c", 0).unwrap();
+    assert!(since.is_complete);
+    assert_eq!(since.runs.iter().map(|run| u64::from(run.count)).sum::<u64>(), 2 * runs);
+    let since = reader.view().late_since("c", 2 * runs + 1).unwrap();
+    assert!(since.is_complete);
+    assert_eq!(since.runs.len(), backscroll_core::limits::LATE_RUNS_MAX);
+    assert_eq!(since.runs.iter().map(|run| u64::from(run.count)).sum::<u64>(), runs);
+    assert_eq!(since.runs[0].first.time_ms(), T0 + 10);
+    assert_eq!(since.runs.last().unwrap().last.time_ms(), T0 + (runs - 1) * 20 + 10);
+}
+
+#[test]
 fn a_client_that_lacks_little_gets_raw_changes_and_one_that_lacks_much_the_document() {
     let mut relay = Relay::new();
     (0..300).for_each(|i| relay.write(T0 + i));

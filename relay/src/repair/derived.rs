@@ -7,8 +7,8 @@ use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{
-    ActorRow, AnnotationRow, DirectoryRow, DocRow, HashRow, HeadRow, IndexRow, LogRow, MemberRow,
-    Row, TailSize,
+    ActorRow, AnnotationRow, DirectoryRow, DocRow, HashRow, HeadRow, IndexRow, LateRow, LogRow,
+    MemberRow, Row, TailSize,
 };
 use backscroll_core::annotation::{AnnotationKey, Annotations};
 use backscroll_core::change::{ActorId16, ChangeBody, ChangeHash, ChangeView, DocKind};
@@ -89,7 +89,7 @@ impl Derived {
                 out.delete(family, key)?;
             }
         }
-        for family in [Family::WindowLog, Family::Ranks] {
+        for family in [Family::WindowLog, Family::Ranks, Family::Late] {
             for key in keys_of(&*snapshot, family, number, |_| true)? {
                 out.delete(family, key)?;
             }
@@ -180,6 +180,29 @@ impl Derived {
         }
         let place = Place { last_seq, hash: row.hash, bytes: row.chunk.len() as u64 };
         self.changes.entry((window, doc)).or_default().push(place);
+        Ok(())
+    }
+
+    /// Lists the late messages of rewritten windows, whose changes do not tell them any more.
+    pub(super) fn list_late(
+        out: &mut Out<'_>,
+        number: ChannelId,
+        log: &Log,
+    ) -> Result<(), RepairError> {
+        for window in &log.rewritten {
+            let (mut late, range) = (Vec::new(), keys::members(number, *window));
+            let mut visit = |key: &[u8], row: &[u8]| {
+                if let (Some(id), Ok(row)) = (keys::member_of(key), MemberRow::decode(row)) {
+                    late.extend(row.late.then_some((row.seq, id)));
+                }
+                ControlFlow::Continue(())
+            };
+            let (snapshot, direction) = (out.store.snapshot(), Direction::Forward);
+            snapshot.scan(Family::Members, bounds(&range), direction, &mut visit)?;
+            for (seq, id) in late {
+                out.put(Family::Late, keys::late(number, seq), LateRow(id).encode())?;
+            }
+        }
         Ok(())
     }
 
@@ -301,6 +324,9 @@ fn put_message(
     let (level, body) = (window.level(), body.to_vec());
     let row = IndexRow { seq, late, level, body, annotations: Annotations::default() };
     out.put(Family::Index, keys::message(number, id), row.encode())?;
+    if late {
+        out.put(Family::Late, keys::late(number, seq), LateRow(id).encode())?;
+    }
     let row = MemberRow { seq, late };
     out.put(Family::Members, keys::member(number, window, id), row.encode())
 }

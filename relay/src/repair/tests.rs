@@ -3,8 +3,12 @@
 use super::*;
 use crate::bulk::Import;
 use crate::check::verify;
+use crate::commit::writer::{Command, Writer};
+use crate::commit::{Identity, Push};
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Edit};
+use backscroll_core::change::{ActorId16, DocKind, MessageAuthor};
 use backscroll_core::message::{Content, MessageId};
+use tokio::sync::oneshot;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -25,8 +29,32 @@ fn store() -> Store {
         import.annotate((0..20).map(|i| edit(i * 50 + parity))).unwrap();
         import.finish().unwrap();
     }
+    for i in 0..5 {
+        push_late(&store, T0 + i * 600_000);
+    }
     assert_eq!(verify(&store, |_| {}).unwrap(), []);
     store
+}
+
+/// A message that comes long after newer ones.
+fn push_late(store: &Store, time_ms: u64) {
+    let window = Window::covering(8, time_ms);
+    let [level, ..] = time_ms.to_le_bytes();
+    let mut author = MessageAuthor::new(window, ActorId16([level; 16]));
+    let body = Content::text("bob", "late").to_body().unwrap();
+    let chunk = author.write(&[(MessageId::from_parts(time_ms, 7), body)]).unwrap().chunk;
+    let push = Push {
+        from: Identity::user("bob"),
+        channel: "c".to_owned(),
+        window,
+        generation: 0,
+        doc: DocKind::Messages,
+        chunks: vec![chunk.into()],
+    };
+    let (reply, mut answer) = oneshot::channel();
+    let mut writer = Writer::new(store.clone()).unwrap();
+    writer.commit(vec![Command::Push { push, now_ms: T0 * 2, reply }]).unwrap();
+    assert_eq!(answer.try_recv().unwrap().refused, None);
 }
 
 fn rows(store: &Store, family: Family) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -53,12 +81,13 @@ fn damage(store: &Store, family: Family, change: impl Fn(usize, Vec<u8>) -> Opti
 
 #[test]
 fn what_follows_from_the_log_is_rebuilt_from_any_damage() {
-    const DERIVED: [Family; 8] = [
+    const DERIVED: [Family; 9] = [
         Family::WindowLog,
         Family::Directory,
         Family::Actors,
         Family::Index,
         Family::Members,
+        Family::Late,
         Family::Annotations,
         Family::Hashes,
         Family::Ranks,
@@ -76,6 +105,7 @@ fn what_follows_from_the_log_is_rebuilt_from_any_damage() {
         }
     };
     for family in DERIVED {
+        assert!(!rows(&store, family).is_empty(), "{family:?}");
         damage(&store, family, |n, row| (n % 3 != 0).then_some(row));
         repaired(&format!("rows of {family:?} lost"));
     }

@@ -115,7 +115,8 @@ fn a_store_of_format_2_is_taken_over_and_all_of_it_is_there() {
         reader.view().each_message(&channel.channel, None, each).unwrap();
     }
     let exported = fs::read_to_string(data.join("export.jsonl")).unwrap();
-    let rows = exported.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let rows =
+        exported.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
     let expected: Vec<_> =
         rows.map(|row| (text(&row, "channel"), text(&row, "id"), text(&row, "text"))).collect();

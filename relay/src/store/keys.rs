@@ -218,6 +218,18 @@ const fn in_key_order(number: u128) -> u128 {
     number ^ !(u128::MAX >> 48)
 }
 
+/// The late message whose seq is `seq`.
+#[must_use]
+pub fn late(channel: ChannelId, seq: u64) -> Vec<u8> {
+    log(channel, seq)
+}
+
+/// Late messages whose seq is `from` or more.
+#[must_use]
+pub fn late_from(channel: ChannelId, from: u64) -> KeyRange {
+    log_from(channel, from)
+}
+
 /// All messages of a window, in the order of its document's keys.
 #[must_use]
 pub fn members(channel: ChannelId, window: Window) -> KeyRange {

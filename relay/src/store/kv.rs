@@ -25,6 +25,8 @@ pub enum Family {
     Index,
     /// Seq and late bit of a window's messages, in the order of its keys.
     Members,
+    /// Late messages by (channel, seq): what a resuming client missed is one short scan.
+    Late,
     /// Every annotation op by (channel, window, annotation key, op id).
     Annotations,
     /// Annotation changes by (channel, window, hash).
@@ -41,7 +43,7 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Log,
         Self::WindowLog,
@@ -50,6 +52,7 @@ impl Family {
         Self::Actors,
         Self::Index,
         Self::Members,
+        Self::Late,
         Self::Annotations,
         Self::Hashes,
         Self::Ranks,
@@ -70,6 +73,7 @@ impl Family {
             Self::Actors => "actors",
             Self::Index => "index",
             Self::Members => "members",
+            Self::Late => "late",
             Self::Annotations => "anns",
             Self::Hashes => "hashes",
             Self::Ranks => "ranks",

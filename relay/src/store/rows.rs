@@ -126,6 +126,10 @@ pub struct MemberRow {
     pub late: bool,
 }
 
+/// A message that came late, under its seq.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateRow(pub MessageId);
+
 /// An annotation change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashRow {
@@ -454,6 +458,18 @@ impl Row for MemberRow {
     fn take(take: &mut Take<'_>) -> Option<Self> {
         let (seq, late) = take_seq(take)?;
         Some(Self { seq, late })
+    }
+}
+
+impl Row for LateRow {
+    const FAMILY: Family = Family::Late;
+
+    fn encode(&self) -> Vec<u8> {
+        self.0.to_bytes().to_vec()
+    }
+
+    fn take(take: &mut Take<'_>) -> Option<Self> {
+        take_id(take).map(Self)
     }
 }
 

@@ -9,7 +9,10 @@ const MARKER: &str = "zqXkWjVvPpTtzqXkWjVvPpTt";
 fn import(bench: &Bench) {
     let row = |i: u64| {
         let text = if i == 3 { MARKER.to_owned() } else { format!("number {i}") };
-        format!(r#"{{"channel":"c","from":"ada","text":"{text}","sent_at":{}}}"#, 1_700_000_000_000 + i)
+        format!(
+            r#"{{"channel":"c","from":"ada","text":"{text}","sent_at":{}}}"#,
+            1_700_000_000_000 + i
+        )
     };
     let rows: Vec<_> = (0..500).map(row).collect();
     bench.write("rows.jsonl", rows.join("\n"));
@@ -60,7 +63,8 @@ fn erased_messages_are_in_no_file_stopped_or_running() {
     assert!(is_in_files(&bench, "d", MARKER), "the search finds what is there");
     let none = "018bcfe5-6800-7000-8000-00000000ffff";
     let run = bench.run(&format!("erase --data d --channel c {marked} {none}")).ended(1);
-    let said = format!("{none}: no such message\n1 messages erased, 0 erased before, 1 not found\n");
+    let said =
+        format!("{none}: no such message\n1 messages erased, 0 erased before, 1 not found\n");
     assert_eq!(run.out, said);
     assert!(!is_in_files(&bench, "d", MARKER));
     bench.run("check --data d").ended(0);

@@ -12,7 +12,6 @@
 )]
 
 mod bad_input;
-mod crash;
 mod delivery;
 mod million;
 mod restart;

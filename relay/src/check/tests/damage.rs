@@ -7,7 +7,7 @@ use crate::store::keys;
 use crate::store::kv::{Batch, Direction, Durability, Family, Kv};
 use crate::store::memory::MemoryKv;
 use crate::store::rows::{
-    ActorRow, DirectoryRow, DocRow, HeadRow, IndexRow, LogRow, MemberRow, Row,
+    ActorRow, DirectoryRow, DocRow, HeadRow, IndexRow, LateRow, LogRow, MemberRow, Row,
 };
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue};
 use backscroll_core::message::{Content, MessageId};
@@ -157,6 +157,13 @@ fn damage_of_a_message_is_found() {
         alter(store, |row: &mut MemberRow| row.seq += 1);
     });
     assert_found("number of rows of kind members", |store| duplicate(store, Family::Members));
+    assert_found("number of rows of kind late", |store| {
+        let row = LateRow(MessageId::from_parts(T0, 1));
+        put(store, Family::Late, keys::late(CHANNEL, 1), row.encode());
+    });
+    assert_found("is not listed as late", |store| {
+        alter(store, |row: &mut LogRow| row.late = vec![1]);
+    });
     assert_found("has late = true, which is wrong", |store| {
         let first_id = MessageId::from_parts(T0, 1);
         let window = LogRow::decode(&first(store, Family::Log).1).unwrap().window;

@@ -118,7 +118,7 @@ async fn health_is_told() {
     assert_eq!(relay.get("/livez").await.status, 200);
     assert_eq!(relay.get("/readyz").await.status, 200);
     relay.stop().await.unwrap();
-    let relay = Relay::start_with(|config| config.store.free_bytes_min = u64::MAX).await;
+    let relay = Relay::start_with(|config| config.store.disk_reserve_mib = u64::MAX).await;
     assert_eq!(relay.get("/livez").await.status, 200);
     assert_eq!(relay.get("/readyz").await.problem(), (503, "retry".to_owned()));
     relay.stop().await.unwrap();

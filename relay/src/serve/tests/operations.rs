@@ -189,7 +189,8 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
     let relay = Relay::start_with(|config| config.retention = vec![rule]).await;
     let mut json_client = relay.ws().await;
     for i in 0..5 {
-        let old = json!({"command": "send", "channel": "c", "text": "old", "sent_at": YEAR_2010 + i});
+        let old =
+            json!({"command": "send", "channel": "c", "text": "old", "sent_at": YEAR_2010 + i});
         json_client.send(&old).await;
         json_client.event_of("ack").await;
     }
@@ -199,16 +200,21 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
         live.say(&format!("new {i}"));
     }
     live.until("all", |rows| rows.len() == 10).await;
-    let before = json_client.ask(&json!({"command": "history", "channel": "c", "at": "latest",
-        "before": 50, "after": 0})).await;
+    let before = json_client
+        .ask(&json!({"command": "history", "channel": "c", "at": "latest",
+        "before": 50, "after": 0}))
+        .await;
     assert_eq!((&before["total"], &before["seq"]), (&json!(10), &json!(10)));
     live.say("one more");
-    let is_kept = |rows: &[MessageRow]| rows.len() == 6 && rows.iter().all(|row| text_of(row) != "old");
+    let is_kept =
+        |rows: &[MessageRow]| rows.len() == 6 && rows.iter().all(|row| text_of(row) != "old");
     live.until("what is kept", is_kept).await;
     live.say("after");
     live.until("what is said after", |rows| rows.len() == 7).await;
-    let after = json_client.ask(&json!({"command": "history", "channel": "c", "at": "oldest",
-        "before": 0, "after": 50})).await;
+    let after = json_client
+        .ask(&json!({"command": "history", "channel": "c", "at": "oldest",
+        "before": 0, "after": 50}))
+        .await;
     assert_eq!((&after["total"], &after["start"]), (&json!(7), &json!(0)));
     assert_eq!(after["seq"], 13, "12 messages and the mark of the retention");
     let texts: Vec<_> = after["messages"].as_array().unwrap().iter().map(|m| &m["text"]).collect();
@@ -275,8 +281,10 @@ async fn a_backup_under_load_has_what_was_acknowledged_before_and_clients_bring_
     drop(store);
     let relay = Relay::start_with(|config| config.store.data.clone_from(&restored)).await;
     let mut json_client = relay.ws().await;
-    let kept = json_client.ask(&json!({"command": "history", "channel": "c", "at": "latest",
-        "before": 5_000, "after": 0})).await;
+    let kept = json_client
+        .ask(&json!({"command": "history", "channel": "c", "at": "latest",
+        "before": 5_000, "after": 0}))
+        .await;
     let ids = |history: &Value| -> std::collections::BTreeSet<String> {
         let messages = history["messages"].as_array().unwrap();
         messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()
@@ -289,8 +297,10 @@ async fn a_backup_under_load_has_what_was_acknowledged_before_and_clients_bring_
     let resynced = async {
         loop {
             live.pump().await;
-            let now = json_client.ask(&json!({"command": "history", "channel": "c", "at": "latest",
-                "before": 5_000, "after": 0})).await;
+            let now = json_client
+                .ask(&json!({"command": "history", "channel": "c", "at": "latest",
+                "before": 5_000, "after": 0}))
+                .await;
             let now = ids(&now);
             if own.iter().all(|id| now.contains(&id.to_string())) {
                 return now.len();

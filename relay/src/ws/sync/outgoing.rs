@@ -1,9 +1,7 @@
 //! Frames of `/sync` as WebSocket messages, cut into parts where they are large.
 
 use super::About;
-use crate::commit::{
-    Committed, CommittedChange, CommittedDrop, CommittedEntry, CommittedMark,
-};
+use crate::commit::{Committed, CommittedChange, CommittedDrop, CommittedEntry, CommittedMark};
 use crate::refused::Refused;
 use backscroll_core::directory::Directory;
 use backscroll_core::limits::FRAME_BYTES_MAX;

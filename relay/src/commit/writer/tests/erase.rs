@@ -57,10 +57,8 @@ impl Relay {
         let chunk = author.write(&[(id, body("ada", text))]).unwrap().chunk;
         let generation =
             self.reader().view().directory("c").unwrap().get(window).map_or(0, |e| e.generation);
-        let push = Push {
-            generation,
-            ..push("ada", window, DocKind::Messages, vec![chunk.clone()])
-        };
+        let push =
+            Push { generation, ..push("ada", window, DocKind::Messages, vec![chunk.clone()]) };
         let (outcome, _) = self.push(push);
         assert_eq!(outcome.refused, None);
         (outcome.stored[0], chunk)
@@ -296,7 +294,10 @@ fn dropped_windows_are_gone_and_what_is_kept_counts() {
     assert_eq!(dropped.messages, before.total - kept.len() as u64);
     relay.assert_sound();
     let after = relay.all();
-    assert_eq!((&after.messages, after.total, after.seq), (&kept, kept.len() as u64, before.seq + 1));
+    assert_eq!(
+        (&after.messages, after.total, after.seq),
+        (&kept, kept.len() as u64, before.seq + 1)
+    );
     let [Committed::Dropped(told)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((told.seq, told.total), (after.seq, after.total));
     assert_eq!(*told.directory, relay.reader().view().directory("c").unwrap());

@@ -5,6 +5,7 @@
 //! predecessors in the batch leave them, its rows are put into one overlay, and the overlay is one
 //! synced batch. Answers and events come after that, or not at all.
 
+mod annotate;
 pub(crate) mod apply;
 pub(crate) mod channel;
 pub(crate) mod check;
@@ -18,7 +19,7 @@ pub(crate) mod writer;
 
 pub(crate) use check::chain;
 pub use command::{
-    Code, Identity, Mark, NewMessage, Push, PushOutcome, PushRefusal, Refusal, Rights, SendRequest,
-    Sent,
+    AnnotateRequest, Code, Identity, Mark, NewMessage, Note, Permit, Push, PushOutcome,
+    PushRefusal, Refusal, Rights, SendRequest, Sent,
 };
 pub use event::{Committed, CommittedChange, CommittedMark, Nobody, Publish, Published};

@@ -71,6 +71,17 @@ pub const WRITE_STALL_BYTES: usize = 64 << 10;
 /// whole after every one of them.
 pub const REACTIONS_BYTES_MAX: usize = 64 << 10;
 
+/// Most actors whose ops a change of the relay replaces under one key; a change may depend on 64
+/// others.
+pub const STANDING_ACTORS_MAX: usize = 16;
+
+/// Ops under one key among which those are looked for.
+pub const STANDING_OPS_MAX: usize = 256;
+
+/// Changes of a window's annotations among which the first seq of a repeated edit, deletion or
+/// reaction is looked for: each is read from the log.
+pub const STANDING_SEEK_MAX: usize = 64;
+
 /// Bytes of segments that are read at once for an `open`; further ones as the client takes them.
 pub const OPEN_BYTES: usize = 1 << 20;
 

@@ -1,9 +1,12 @@
 //! One batch of commands: checked, put, synced, answered, in that order.
 
+use super::annotate::annotate;
 use super::apply::apply;
 use super::channel::Channel;
 use super::check::{Author, New, Stop, Target, Verdict, check};
-use super::command::{Mark, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent};
+use super::command::{
+    AnnotateRequest, Mark, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
+};
 use super::event::Committed;
 use super::mark::merge_mark;
 use super::quota::Quota;
@@ -58,6 +61,11 @@ pub(crate) enum Command {
     },
     Send {
         send: Box<ReadySend>,
+        reply: Reply<Result<Sent, Refusal>>,
+    },
+    Annotate {
+        request: AnnotateRequest,
+        now_ms: u64,
         reply: Reply<Result<Sent, Refusal>>,
     },
     Mark {
@@ -170,6 +178,13 @@ impl Writer {
                 Command::Send { send, reply } => {
                     let channel = names.get(&mut work.txn, &send.request.channel)?;
                     groups.add(&mut work, channel, *send, reply)?;
+                }
+                Command::Annotate { request, now_ms, reply } => {
+                    let channel = names.get(&mut work.txn, &request.channel)?;
+                    // It may be about a message that waits in a group.
+                    groups.flush(&mut work, channel, now_ms)?;
+                    let outcome = annotate(&mut work, channel, &request, now_ms)?;
+                    work.answers.push(Answer::Send(reply, outcome));
                 }
                 Command::Mark { mark, reply } => {
                     let channel = names.get(&mut work.txn, &mark.channel)?;

@@ -104,6 +104,12 @@ impl Access {
         if self.may_write(identity, channel) { Ok(()) } else { Err(forbidden()) }
     }
 
+    /// Whether anybody may read everything.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(self.mode, AccessMode::Open)
+    }
+
     /// Refuses who may not edit a message of `author` in `channel`, or delete it if `deletes`.
     ///
     /// # Errors

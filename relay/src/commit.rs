@@ -7,6 +7,7 @@
 
 mod annotate;
 pub(crate) mod apply;
+mod blob;
 pub(crate) mod channel;
 pub(crate) mod check;
 pub mod command;
@@ -19,7 +20,7 @@ pub(crate) mod writer;
 
 pub(crate) use check::chain;
 pub use command::{
-    AnnotateRequest, Code, Identity, Mark, NewMessage, Note, Permit, Push, PushOutcome,
+    AnnotateRequest, Code, Identity, Mark, NewBlob, NewMessage, Note, Permit, Push, PushOutcome,
     PushRefusal, Refusal, Rights, SendRequest, Sent,
 };
 pub use event::{Committed, CommittedChange, CommittedMark, Nobody, Publish, Published};

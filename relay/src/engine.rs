@@ -5,7 +5,7 @@
 use crate::commit::thread::{Queue, Queued, run};
 use crate::commit::writer::{Command, ReadySend, Writer};
 use crate::commit::{
-    AnnotateRequest, Code, Mark, Note, Publish, Push, PushOutcome, PushRefusal, Refusal,
+    AnnotateRequest, Code, Mark, NewBlob, Note, Publish, Push, PushOutcome, PushRefusal, Refusal,
     SendRequest, Sent,
 };
 use crate::compact::Compactor;
@@ -148,6 +148,7 @@ impl Engine {
     /// takes nothing (more).
     pub async fn annotate(&self, request: AnnotateRequest) -> Result<Sent, Refusal> {
         check_note(&request)?;
+        self.check_disk()?;
         let bytes = match &request.note {
             Note::Edit { text } => text.len() + 512,
             Note::Delete | Note::React { .. } => 1_024,
@@ -173,6 +174,16 @@ impl Engine {
             return Ok(());
         }
         Err(Refusal::new(Code::Retry, "the relay's disk is full"))
+    }
+
+    /// Stores an attachment; answers after the fsync, false if it was there.
+    ///
+    /// # Errors
+    /// The user's quota is used up; `retry` if the writer takes nothing (more).
+    pub async fn put_blob(&self, blob: NewBlob) -> Result<bool, Refusal> {
+        self.check_disk()?;
+        let bytes = blob.bytes.len() + 512;
+        self.ask(bytes, |reply| Command::Blob { blob, reply }).await?
     }
 
     async fn ask<T>(

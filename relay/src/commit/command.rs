@@ -181,6 +181,21 @@ pub struct Sent {
     pub duplicate: bool,
 }
 
+/// An attachment whose hash was checked.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+    /// As what it is served.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Who stores it.
+    pub user: String,
+    /// What the user may store in all.
+    pub quota_bytes: u64,
+}
+
 /// A user's read state and delivered mark in a channel (design 4.4), merged by max; the unseen late
 /// runs are those of the mark with the greater seq.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use super::annotate::annotate;
 use super::apply::apply;
+use super::blob::put_blob;
 use super::channel::Channel;
 use super::check::{Author, New, Stop, Target, Verdict, check};
 use super::command::{
-    AnnotateRequest, Mark, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
+    AnnotateRequest, Mark, NewBlob, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
 };
 use super::event::Committed;
 use super::mark::merge_mark;
@@ -72,6 +73,11 @@ pub(crate) enum Command {
         mark: Mark,
         reply: Reply<Result<(), Refusal>>,
     },
+    /// Answered whether it is new.
+    Blob {
+        blob: NewBlob,
+        reply: Reply<Result<bool, Refusal>>,
+    },
     /// Answered when it is put, or found to be outdated.
     Compacted {
         compacted: Box<Compacted>,
@@ -104,6 +110,7 @@ pub(super) enum Answer {
     Push(Reply<PushOutcome>, PushOutcome),
     Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
     Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
+    Blob(Reply<Result<bool, Refusal>>, Result<bool, Refusal>),
     Compacted(Reply<()>),
 }
 
@@ -114,6 +121,7 @@ impl Answer {
             Self::Push(reply, outcome) => drop(reply.send(outcome)),
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
             Self::Mark(reply, outcome) => drop(reply.send(outcome)),
+            Self::Blob(reply, outcome) => drop(reply.send(outcome)),
             Self::Compacted(reply) => drop(reply.send(())),
         }
     }
@@ -191,6 +199,10 @@ impl Writer {
                     let epoch = store.epoch();
                     let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
                     work.answers.push(Answer::Mark(reply, outcome));
+                }
+                Command::Blob { blob, reply } => {
+                    let outcome = put_blob(&mut work, &blob)?;
+                    work.answers.push(Answer::Blob(reply, outcome));
                 }
                 Command::Compacted { compacted, reply } => {
                     let channel = names.get(&mut work.txn, &compacted.channel)?;

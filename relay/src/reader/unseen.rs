@@ -1,0 +1,137 @@
+//! The late messages that a user has not had in view (design 5.3), as far as its read state and the
+//! index tell.
+
+use super::{ReadError, View, message_row, scan_rows};
+use crate::limits::UNSEEN_SCAN_MAX;
+use crate::store::StoreError;
+use crate::store::keys::{self, ChannelId};
+use crate::store::kv::Direction;
+use crate::store::rows::IndexRow;
+use backscroll_core::late::{Unseen, UnseenRun};
+use backscroll_core::message::MessageId;
+use backscroll_core::wire::LateRun;
+use std::ops::{ControlFlow, RangeInclusive};
+
+/// Whose late messages are looked for, and which.
+struct Sought<'a> {
+    user: Option<&'a str>,
+    seqs: RangeInclusive<u64>,
+    /// Rows that may still be looked at.
+    room: usize,
+}
+
+impl View<'_> {
+    /// Those of `user`: what its read state says, and what came late since. None if it has no read
+    /// state: what was there before anyone looked is no news.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// That of [`View::late_since`], and a bounded number of rows.
+    pub(crate) fn unseen_of(&self, channel: &str, user: &str) -> Result<Unseen, ReadError> {
+        let mut unseen = Unseen::default();
+        let Some((number, _)) = self.find(channel)? else { return Ok(unseen) };
+        let Some(state) = self.read_state(channel, user)? else { return Ok(unseen) };
+        let mut sought = Sought { user: Some(user), seqs: 0..=state.seq, room: UNSEEN_SCAN_MAX };
+        for run in &state.unseen_late {
+            self.list(number, run, &mut sought, &mut unseen)?;
+        }
+        self.add_late_since(channel, state.seq, Some(user), &mut unseen)?;
+        Ok(unseen)
+    }
+
+    /// Adds what came late after `seq`, the end of a change, from others than `user`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn add_late_since(
+        &self,
+        channel: &str,
+        seq: u64,
+        user: Option<&str>,
+        unseen: &mut Unseen,
+    ) -> Result<(), ReadError> {
+        let Some((number, _)) = self.find(channel)? else { return Ok(()) };
+        let mut sought =
+            Sought { user, seqs: seq.saturating_add(1)..=u64::MAX, room: UNSEEN_SCAN_MAX };
+        for run in self.late_since(channel, seq)?.runs {
+            self.list(number, &run, &mut sought, unseen)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the messages of a run one by one where they can be told, else the run.
+    fn list(
+        &self,
+        number: ChannelId,
+        run: &LateRun,
+        sought: &mut Sought<'_>,
+        unseen: &mut Unseen,
+    ) -> Result<(), StoreError> {
+        let (mut found, mut own, mut before) = (Vec::new(), 0, None);
+        let mut is_whole = true;
+        let range = keys::messages(number, run.first.as_u128(), Some(run.last.as_u128() + 1));
+        let mut damage = None;
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: IndexRow| {
+            let Some(id) = keys::message_of(key) else { return ControlFlow::Continue(()) };
+            if sought.room == 0 {
+                is_whole = false;
+                return ControlFlow::Break(());
+            }
+            sought.room -= 1;
+            let is_sought = row.late && sought.seqs.contains(&row.seq);
+            let seq = row.seq;
+            let from = match message_row(id, row) {
+                Ok(row) => row.content.from,
+                Err(error) => {
+                    damage = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            let is_own = sought.user == Some(from.as_str());
+            own += u32::from(is_sought && is_own);
+            if is_sought && !is_own {
+                found.push((id, seq, before));
+            }
+            before = Some(id);
+            ControlFlow::Continue(())
+        })?;
+        if let Some(error) = damage {
+            return Err(error);
+        }
+        let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        if is_whole && (count == run.count || count.saturating_add(own) == run.count) {
+            for (id, seq, before) in found {
+                unseen.came(id, seq, [before, None]);
+            }
+        } else {
+            let LateRun { first, last, count } = *run;
+            unseen.came_as_run(UnseenRun { first, last, count: count.into() });
+        }
+        Ok(())
+    }
+
+    /// Whether the channel has a message.
+    pub(crate) fn has_message(&self, channel: &str, id: MessageId) -> Result<bool, ReadError> {
+        Ok(self.message(channel, id)?.is_some())
+    }
+}
+
+/// Unseen messages as a read state names them; of more runs than it may have the oldest are one.
+pub(crate) fn runs_of(unseen: &Unseen, runs_max: usize) -> Vec<LateRun> {
+    let mut runs: Vec<LateRun> = Vec::new();
+    for run in unseen.runs().rev() {
+        let count = u32::try_from(run.count).unwrap_or(u32::MAX);
+        let is_full = runs.len() >= runs_max;
+        match runs.last_mut().filter(|_| is_full) {
+            None => runs.push(LateRun { first: run.first, last: run.last, count }),
+            Some(oldest) => {
+                oldest.first = run.first;
+                oldest.count = oldest.count.saturating_add(count);
+            }
+        }
+    }
+    runs.reverse();
+    runs
+}

@@ -88,8 +88,7 @@ impl LiveView {
         }
     }
 
-    /// Places it at what was read for `query`. Late messages from then on are its own to count, and
-    /// so are those before if none were counted yet.
+    /// Places it at what was read for `query`.
     ///
     /// # Errors
     /// The query is out of bounds.
@@ -161,7 +160,7 @@ impl LiveView {
         self.news = News::Stale;
     }
 
-    /// Takes late messages that were counted elsewhere, up to a seq.
+    /// Takes late messages that were counted elsewhere, up to a seq; from then on it counts itself.
     pub(crate) fn recount(&mut self, late: Unseen, upto_seq: u64) {
         (self.late, self.late_seq) = (late, Some(upto_seq));
     }

@@ -5,17 +5,19 @@ use super::{ReadError, View, message_row, scan_rows};
 use crate::limits::UNSEEN_SCAN_MAX;
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId};
-use crate::store::kv::Direction;
-use crate::store::rows::IndexRow;
+use crate::store::kv::{Direction, Family};
+use crate::store::rows::{IndexRow, LogRow};
+use backscroll_core::change::{ChangeBody, ChangeView, DocKind};
 use backscroll_core::late::{Unseen, UnseenRun};
+use backscroll_core::limits::RESUME_SEQS_MAX;
 use backscroll_core::message::MessageId;
-use backscroll_core::wire::LateRun;
-use std::ops::{ControlFlow, RangeInclusive};
+use backscroll_core::wire::{LateRun, is_late};
+use std::ops::ControlFlow;
 
 /// Whose late messages are looked for, and which.
 struct Sought<'a> {
-    user: Option<&'a str>,
-    seqs: RangeInclusive<u64>,
+    user: &'a str,
+    upto_seq: u64,
     /// Rows that may still be looked at.
     room: usize,
 }
@@ -28,12 +30,12 @@ impl View<'_> {
     /// The store cannot be read.
     ///
     /// # Complexity
-    /// That of [`View::late_since`], and a bounded number of rows.
+    /// That of [`View::add_late_since`], and a bounded number of rows.
     pub(crate) fn unseen_of(&self, channel: &str, user: &str) -> Result<Unseen, ReadError> {
         let mut unseen = Unseen::default();
         let Some((number, _)) = self.find(channel)? else { return Ok(unseen) };
         let Some(state) = self.read_state(channel, user)? else { return Ok(unseen) };
-        let mut sought = Sought { user: Some(user), seqs: 0..=state.seq, room: UNSEEN_SCAN_MAX };
+        let mut sought = Sought { user, upto_seq: state.seq, room: UNSEEN_SCAN_MAX };
         for run in &state.unseen_late {
             self.list(number, run, &mut sought, &mut unseen)?;
         }
@@ -41,10 +43,14 @@ impl View<'_> {
         Ok(unseen)
     }
 
-    /// Adds what came late after `seq`, the end of a change, from others than `user`.
+    /// Adds what came late after `seq`, the end of a change, from others than `user`; other messages
+    /// that came part the runs there are. Nothing where more was missed than a resume carries.
     ///
     /// # Errors
     /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// O(changes since), at most those of a resume; two short scans for each late message.
     pub(crate) fn add_late_since(
         &self,
         channel: &str,
@@ -52,13 +58,61 @@ impl View<'_> {
         user: Option<&str>,
         unseen: &mut Unseen,
     ) -> Result<(), ReadError> {
-        let Some((number, _)) = self.find(channel)? else { return Ok(()) };
-        let mut sought =
-            Sought { user, seqs: seq.saturating_add(1)..=u64::MAX, room: UNSEEN_SCAN_MAX };
-        for run in self.late_since(channel, seq)?.runs {
-            self.list(number, &run, &mut sought, unseen)?;
+        let Some((number, head)) = self.find(channel)? else { return Ok(()) };
+        if head.seq.saturating_sub(seq) > RESUME_SEQS_MAX {
+            return Ok(());
+        }
+        let (mut late, mut is_readable) = (Vec::new(), true);
+        let range = keys::log_from(number, seq.saturating_add(1));
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: LogRow| {
+            let parts_none = row.late.is_empty() && unseen.total() == 0;
+            if row.doc != DocKind::Messages || parts_none {
+                return ControlFlow::Continue(());
+            }
+            let read = ChangeView::read(&row.chunk, row.window, row.doc);
+            let Ok(ChangeBody::Messages(mut ops)) = read.map(|view| view.body) else {
+                is_readable = false;
+                return ControlFlow::Break(());
+            };
+            ops.sort_unstable_by_key(|op| op.id);
+            let first_seq = keys::seq_of(key).unwrap_or(0);
+            for ((at, op), seq) in ops.iter().enumerate().zip(first_seq..) {
+                if is_late(&row.late, at) && user != Some(op.content.from.as_str()) {
+                    late.push((op.id, seq));
+                } else {
+                    unseen.part_at(op.id);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        if !is_readable {
+            let what = "a stored change does not read back";
+            return Err(StoreError::damaged(Family::Log, what).into());
+        }
+        for (id, seq) in late {
+            unseen.came(id, seq, self.beside(number, id)?);
         }
         Ok(())
+    }
+
+    /// The messages before and after one.
+    fn beside(
+        &self,
+        number: ChannelId,
+        id: MessageId,
+    ) -> Result<[Option<MessageId>; 2], StoreError> {
+        let nearest = |range: &keys::KeyRange, direction| {
+            let mut found = None;
+            self.rows.scan(Family::Index, keys::bounds(range), direction, &mut |key, _| {
+                found = keys::message_of(key);
+                ControlFlow::Break(())
+            })?;
+            Ok::<_, StoreError>(found)
+        };
+        let id = id.as_u128();
+        let before = nearest(&keys::messages(number, 0, Some(id)), Direction::Reverse)?;
+        let after = keys::messages(number, id.saturating_add(1), None);
+        Ok([before, nearest(&after, Direction::Forward)?])
     }
 
     /// Adds the messages of a run one by one where they can be told, else the run.
@@ -80,7 +134,7 @@ impl View<'_> {
                 return ControlFlow::Break(());
             }
             sought.room -= 1;
-            let is_sought = row.late && sought.seqs.contains(&row.seq);
+            let is_sought = row.late && row.seq <= sought.upto_seq;
             let seq = row.seq;
             let from = match message_row(id, row) {
                 Ok(row) => row.content.from,
@@ -89,7 +143,7 @@ impl View<'_> {
                     return ControlFlow::Break(());
                 }
             };
-            let is_own = sought.user == Some(from.as_str());
+            let is_own = sought.user == from;
             own += u32::from(is_sought && is_own);
             if is_sought && !is_own {
                 found.push((id, seq, before));

@@ -55,8 +55,6 @@ enum Count {
     Of(String),
     /// Those that came after a seq, beside these; but for a user's own.
     Since(Option<String>, u64, Unseen),
-    /// None: they are known.
-    Known,
 }
 
 impl OpenView {
@@ -117,26 +115,15 @@ impl Placed {
         Self { user, view: LiveView::new(own, Unseen::default()) }
     }
 
-    /// What is to be counted anew with the next snapshot.
+    /// What is to be counted with the next snapshot.
     fn count(&self) -> Count {
-        if self.view.news() == News::Stale {
-            let own = (self.user != crate::access::ANONYMOUS).then(|| self.user.clone());
-            let (late, seq) = self.view.late();
-            Count::Since(own, seq, late.clone())
-        } else {
-            Count::Known
-        }
+        let own = (self.user != crate::access::ANONYMOUS).then(|| self.user.clone());
+        let (late, seq) = self.view.late();
+        Count::Since(own, seq, late.clone())
     }
 
-    fn open(
-        &mut self,
-        query: Query,
-        history: &History,
-        late: Option<Unseen>,
-    ) -> Result<(), Refused> {
-        if let Some(late) = late {
-            self.view.recount(late, history.seq);
-        }
+    fn open(&mut self, query: Query, history: &History, late: Unseen) -> Result<(), Refused> {
+        self.view.recount(late, history.seq);
         Ok(self.view.open(query, history)?)
     }
 }
@@ -155,16 +142,15 @@ impl Shared {
         }
     }
 
-    async fn read(&self, query: Query, count: Count) -> Result<(History, Option<Unseen>), Refused> {
+    async fn read(&self, query: Query, count: Count) -> Result<(History, Unseen), Refused> {
         let channel = self.viewing.channel().to_owned();
         let read = self.app.reads.run(move |view| {
             let history = view.history(&channel, &query)?;
             let late = match count {
-                Count::Known => None,
-                Count::Of(user) => Some(view.unseen_of(&channel, &user)?),
+                Count::Of(user) => view.unseen_of(&channel, &user)?,
                 Count::Since(user, seq, mut late) => {
                     view.add_late_since(&channel, seq, user.as_deref(), &mut late)?;
-                    Some(late)
+                    late
                 }
             };
             Ok((history, late))

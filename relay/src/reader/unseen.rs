@@ -6,12 +6,11 @@ use crate::limits::UNSEEN_SCAN_MAX;
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{IndexRow, LogRow};
+use crate::store::rows::{IndexRow, LateRow, LogRow};
 use backscroll_core::change::{ChangeBody, ChangeView, DocKind};
 use backscroll_core::late::{Unseen, UnseenRun};
-use backscroll_core::limits::RESUME_SEQS_MAX;
 use backscroll_core::message::MessageId;
-use backscroll_core::wire::{LateRun, is_late};
+use backscroll_core::wire::LateRun;
 use std::ops::ControlFlow;
 
 /// Whose late messages are looked for, and which.
@@ -43,14 +42,14 @@ impl View<'_> {
         Ok(unseen)
     }
 
-    /// Adds what came late after `seq`, the end of a change, from others than `user`; other messages
-    /// that came part the runs there are. Nothing where more was missed than a resume carries.
+    /// Adds what came late after `seq` from others than `user`; other messages that came part the runs
+    /// there are. After a long absence no more than runs are known, and nobody's are left out.
     ///
     /// # Errors
     /// The store cannot be read.
     ///
     /// # Complexity
-    /// O(changes since), at most those of a resume; two short scans for each late message.
+    /// O(late messages since) and O(changes since), both bounded.
     pub(crate) fn add_late_since(
         &self,
         channel: &str,
@@ -58,41 +57,63 @@ impl View<'_> {
         user: Option<&str>,
         unseen: &mut Unseen,
     ) -> Result<(), ReadError> {
-        let Some((number, head)) = self.find(channel)? else { return Ok(()) };
-        if head.seq.saturating_sub(seq) > RESUME_SEQS_MAX {
+        let Some((number, _)) = self.find(channel)? else { return Ok(()) };
+        if unseen.total() > 0 {
+            self.part_since(number, seq, unseen)?;
+        }
+        let (mut late, range) = (Vec::new(), keys::late_from(number, seq.saturating_add(1)));
+        scan_rows(&*self.rows, &range, Direction::Forward, |key, LateRow(id)| {
+            late.push((id, keys::seq_of(key).unwrap_or(0)));
+            if late.len() > UNSEEN_SCAN_MAX {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        if late.len() > UNSEEN_SCAN_MAX {
+            for LateRun { first, last, count } in self.late_since(channel, seq)?.runs {
+                unseen.came_as_run(UnseenRun { first, last, count: count.into() });
+            }
             return Ok(());
         }
-        let (mut late, mut is_readable) = (Vec::new(), true);
-        let range = keys::log_from(number, seq.saturating_add(1));
-        scan_rows(&*self.rows, &range, Direction::Forward, |key, row: LogRow| {
-            let parts_none = row.late.is_empty() && unseen.total() == 0;
-            if row.doc != DocKind::Messages || parts_none {
-                return ControlFlow::Continue(());
-            }
-            let read = ChangeView::read(&row.chunk, row.window, row.doc);
-            let Ok(ChangeBody::Messages(mut ops)) = read.map(|view| view.body) else {
-                is_readable = false;
-                return ControlFlow::Break(());
-            };
-            ops.sort_unstable_by_key(|op| op.id);
-            let first_seq = keys::seq_of(key).unwrap_or(0);
-            for ((at, op), seq) in ops.iter().enumerate().zip(first_seq..) {
-                if is_late(&row.late, at) && user != Some(op.content.from.as_str()) {
-                    late.push((op.id, seq));
-                } else {
-                    unseen.part_at(op.id);
-                }
-            }
-            ControlFlow::Continue(())
-        })?;
-        if !is_readable {
-            let what = "a stored change does not read back";
-            return Err(StoreError::damaged(Family::Log, what).into());
-        }
         for (id, seq) in late {
-            unseen.came(id, seq, self.beside(number, id)?);
+            let is_own = match user {
+                Some(user) => {
+                    self.message(channel, id)?.is_some_and(|row| row.content.from == user)
+                }
+                None => false,
+            };
+            if !is_own {
+                unseen.came(id, seq, self.beside(number, id)?);
+            }
         }
         Ok(())
+    }
+
+    /// Parts runs at the messages of the changes after `seq`, the oldest of them where they are many.
+    fn part_since(
+        &self,
+        number: ChannelId,
+        seq: u64,
+        unseen: &mut Unseen,
+    ) -> Result<(), StoreError> {
+        let (mut room, mut is_readable) = (UNSEEN_SCAN_MAX, true);
+        let range = keys::log_from(number, seq.saturating_add(1));
+        scan_rows(&*self.rows, &range, Direction::Forward, |_, row: LogRow| {
+            room -= 1;
+            if row.doc == DocKind::Messages {
+                let read = ChangeView::read(&row.chunk, row.window, row.doc);
+                match read.map(|view| view.body) {
+                    Ok(ChangeBody::Messages(ops)) => {
+                        ops.iter().for_each(|op| unseen.part_at(op.id));
+                    }
+                    Ok(ChangeBody::Annotations(_)) | Err(_) => is_readable = false,
+                }
+            }
+            if room > 0 && is_readable { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let damage = StoreError::damaged(Family::Log, "a stored change does not read back");
+        if is_readable { Ok(()) } else { Err(damage) }
     }
 
     /// The messages before and after one.

@@ -15,7 +15,7 @@ mod container;
 mod history;
 
 pub(crate) use author::encode_annotations;
-pub use author::{Authored, MessageAuthor};
+pub use author::{Authored, MessageAuthor, Standing, write_annotation};
 pub(crate) use body::check_inside;
 pub use body::{AnnotationOp, ChangeBody, MessageOp};
 pub(crate) use container::Reader;

@@ -2,7 +2,7 @@
 //!
 //! Today `open` only: names are taken as given and everybody may read and write every channel.
 
-use crate::commit::Identity;
+use crate::commit::{Identity, Rights};
 use crate::config::{AccessConfig, AccessMode};
 use crate::refused::{Code, Refused};
 use backscroll_core::message::check_user;
@@ -102,6 +102,29 @@ impl Access {
     /// `forbidden`.
     pub fn check_write(&self, identity: &Identity, channel: &str) -> Result<(), Refused> {
         if self.may_write(identity, channel) { Ok(()) } else { Err(forbidden()) }
+    }
+
+    /// Whether anybody may read everything.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(self.mode, AccessMode::Open)
+    }
+
+    /// Refuses who may not edit a message of `author` in `channel`, or delete it if `deletes`.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn check_annotate(
+        &self,
+        identity: &Identity,
+        channel: &str,
+        author: &str,
+        deletes: bool,
+    ) -> Result<(), Refused> {
+        self.check_write(identity, channel)?;
+        let is_own = matches!(self.mode, AccessMode::Open) || identity.user == author;
+        let Rights { bridge, moderate, .. } = identity.rights;
+        if is_own || bridge || deletes && moderate { Ok(()) } else { Err(forbidden()) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::engine::Engine;
-use crate::http::Origins;
+use crate::http::{Blobs, Origins};
 use crate::hub::Hub;
 use crate::reads::Reads;
 use crate::shutdown::PhaseSetter;
@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) access: Access,
     /// Which web pages may connect.
     pub(crate) origins: Origins,
+    /// What is taken of attachments.
+    pub(crate) blobs: Blobs,
     /// Whether the relay runs, drains or failed.
     pub(crate) phases: PhaseSetter,
     /// The open sockets.

@@ -5,7 +5,9 @@
 //! predecessors in the batch leave them, its rows are put into one overlay, and the overlay is one
 //! synced batch. Answers and events come after that, or not at all.
 
+mod annotate;
 pub(crate) mod apply;
+mod blob;
 pub(crate) mod channel;
 pub(crate) mod check;
 pub mod command;
@@ -20,8 +22,8 @@ pub(crate) mod writer;
 
 pub(crate) use check::chain;
 pub use command::{
-    Code, Identity, Mark, NewMessage, Push, PushOutcome, PushRefusal, Refusal, Rights, SendRequest,
-    Sent,
+    AnnotateRequest, Code, Identity, Mark, NewBlob, NewMessage, Note, Permit, Push, PushOutcome,
+    PushRefusal, Refusal, Rights, SendRequest, Sent,
 };
 pub use event::{
     Committed, CommittedChange, CommittedDrop, CommittedEntry, CommittedMark, Nobody, Publish,

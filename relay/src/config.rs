@@ -19,6 +19,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Who may do what.
     pub access: AccessConfig,
+    /// What is kept of attachments.
+    pub blobs: BlobsConfig,
     /// How logs are written.
     pub log: LogConfig,
     /// How long messages are kept; without a rule for its channel, for ever.
@@ -77,6 +79,14 @@ pub enum AccessMode {
     Open,
 }
 
+/// What is kept of attachments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobsConfig {
+    /// Bytes that a user may store in all; 0 takes none.
+    pub user_quota_bytes: u64,
+}
+
 /// How logs are written; always to standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +130,12 @@ impl Default for StoreConfig {
 impl Default for AccessConfig {
     fn default() -> Self {
         Self { mode: AccessMode::Open, open_to_anyone: false }
+    }
+}
+
+impl Default for BlobsConfig {
+    fn default() -> Self {
+        Self { user_quota_bytes: 1 << 30 }
     }
 }
 

@@ -9,7 +9,8 @@ pub use erase::{EraseError, Erased};
 use crate::commit::thread::{Queue, Queued, run};
 use crate::commit::writer::{Command, ReadySend, Writer};
 use crate::commit::{
-    Code, Mark, Publish, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
+    AnnotateRequest, Code, Mark, NewBlob, Note, Publish, Push, PushOutcome, PushRefusal, Refusal,
+    SendRequest, Sent,
 };
 use crate::compact::Compactor;
 use crate::disk::DiskRoom;
@@ -20,7 +21,9 @@ use crate::ranks::RankCache;
 use crate::reader::Reader;
 use crate::retention::Rule;
 use crate::store::{Store, StoreError};
-use backscroll_core::message::{BodyError, ContentError, check_channel, check_user};
+use backscroll_core::message::{
+    BodyError, ContentError, check_channel, check_emoji, check_message_text, check_user,
+};
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -145,6 +148,22 @@ impl Engine {
         self.ask(bytes, |reply| Command::Send { send, reply }).await?
     }
 
+    /// Authors and stores what a JSON client says of a message; answers after the fsync.
+    ///
+    /// # Errors
+    /// There is no such message, it may not be said or is out of its bounds; `retry` if the writer
+    /// takes nothing (more).
+    pub async fn annotate(&self, request: AnnotateRequest) -> Result<Sent, Refusal> {
+        check_note(&request)?;
+        self.check_disk()?;
+        let bytes = match &request.note {
+            Note::Edit { text } => text.len() + 512,
+            Note::Delete | Note::React { .. } => 1_024,
+        };
+        let now_ms = now_ms();
+        self.ask(bytes, |reply| Command::Annotate { request, now_ms, reply }).await?
+    }
+
     /// Merges a user's marks; answers after the fsync.
     ///
     /// # Errors
@@ -162,6 +181,16 @@ impl Engine {
             return Ok(());
         }
         Err(Refusal::new(Code::Retry, "the relay's disk is full"))
+    }
+
+    /// Stores an attachment; answers after the fsync, false if it was there.
+    ///
+    /// # Errors
+    /// The user's quota is used up; `retry` if the writer takes nothing (more).
+    pub async fn put_blob(&self, blob: NewBlob) -> Result<bool, Refusal> {
+        self.check_disk()?;
+        let bytes = blob.bytes.len() + 512;
+        self.ask(bytes, |reply| Command::Blob { blob, reply }).await?
     }
 
     async fn ask<T>(
@@ -253,6 +282,24 @@ fn ready(send: SendRequest, now_ms: u64) -> Result<ReadySend, Refusal> {
     getrandom::fill(&mut entropy).map_err(|error| Refusal::new(Code::Retry, error.to_string()))?;
     let entropy = u128::from_ne_bytes(entropy);
     Ok(ReadySend { request: send, body, idempotency, now_ms, entropy })
+}
+
+/// Checks what needs no store.
+fn check_note(request: &AnnotateRequest) -> Result<(), Refusal> {
+    check_channel(&request.channel)
+        .map_err(|error| Refusal::new(Code::BadChannel, error.to_string()))?;
+    let checked = match &request.note {
+        Note::Edit { text } => check_message_text(text),
+        Note::Delete => Ok(()),
+        Note::React { user, emoji, .. } => check_user(user).and_then(|()| check_emoji(emoji)),
+    };
+    checked.map_err(|error| {
+        let code = match &error {
+            ContentError::TooLarge { field: "text", .. } => Code::TooLarge,
+            _ => Code::BadRequest,
+        };
+        Refusal::new(code, error.to_string())
+    })
 }
 
 /// Sender and key as one short key; the sender's length keeps them apart.

@@ -1,10 +1,12 @@
 //! HTTP (design 8.3): the routes, errors as problem+json, and what all responses share.
 
+mod blobs;
 mod channels;
 mod health;
 mod origins;
 mod pages;
 
+pub(crate) use blobs::Blobs;
 pub(crate) use origins::Origins;
 
 use crate::app::App;
@@ -29,6 +31,7 @@ pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> R
         .route("/api/channels/{channel}/messages", get(channels::history).post(channels::send))
         // An empty name is a bad channel, not a page that does not exist.
         .route("/api/channels//messages", any(channels::nameless))
+        .route("/api/blobs/{sha256}", get(blobs::get).put(blobs::put))
         .route("/api/{*rest}", any(not_found))
         // Before the layers, so that these have a say in methods no route has: OPTIONS is theirs.
         .method_not_allowed_fallback(method_not_allowed)
@@ -61,7 +64,7 @@ fn cors(app: &Arc<App>) -> CorsLayer {
     let allowed = AllowOrigin::predicate(move |_, parts| app.origins.allow(&parts.headers));
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

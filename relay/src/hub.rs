@@ -6,8 +6,10 @@
 
 mod encode;
 mod subscription;
+mod viewer;
 
 pub(crate) use subscription::{Form, Subscription};
+pub(crate) use viewer::Viewing;
 
 use crate::commit::{Committed, Publish};
 use crate::connection::Outbox;
@@ -19,6 +21,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
+use viewer::Viewer;
 
 /// Batches that wait for fan-out; beyond it the writer waits, and with it whoever sends.
 const BATCHES_MAX: usize = 64;
@@ -29,10 +32,13 @@ const PACE_MAX: Duration = Duration::from_millis(50);
 
 type Subscribers = BTreeMap<u64, Arc<Subscription>>;
 
+type Viewers = BTreeMap<u64, Arc<Viewer>>;
+
 /// The subscribers of every channel.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     channels: Mutex<HashMap<Arc<str>, Subscribers>>,
+    views: Mutex<HashMap<Arc<str>, Viewers>>,
     next_id: AtomicU64,
 }
 
@@ -87,6 +93,16 @@ impl Hub {
         Subscribed { hub: self.clone(), subscription }
     }
 
+    /// Adds a live view: every change of the channel that is committed from now on waits for it.
+    ///
+    /// Take the snapshot that the view begins with after this, and pass over what is in it.
+    pub(crate) fn view(self: &Arc<Self>, channel: &str) -> Viewing {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (channel, viewer): (Arc<str>, _) = (channel.into(), Arc::<Viewer>::default());
+        self.lock_views().entry(channel.clone()).or_default().insert(id, viewer.clone());
+        Viewing::new(self.clone(), channel, id, viewer)
+    }
+
     /// Hands a frame that is not stored to the channel's other sync subscribers.
     pub(crate) fn forward(&self, from: &Subscription, frame: &Message) {
         for subscription in self.subscribers(from.channel()) {
@@ -111,6 +127,13 @@ impl Hub {
             Committed::Entry(entry) => &entry.channel,
             Committed::Dropped(dropped) => &dropped.channel,
         };
+        if let Committed::Change(change) = event {
+            let viewers = self.viewers(channel);
+            if !viewers.is_empty() {
+                let change = Arc::new(change.clone());
+                viewers.iter().for_each(|viewer| viewer.deliver(&change));
+            }
+        }
         let subscribers = self.subscribers(channel);
         let mut encoded = Encoded::new(event);
         for subscription in &subscribers {
@@ -127,6 +150,26 @@ impl Hub {
     fn subscribers(&self, channel: &str) -> Vec<Arc<Subscription>> {
         let channels = self.lock();
         channels.get(channel).map(|them| them.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The live views of a channel at this moment.
+    fn viewers(&self, channel: &str) -> Vec<Arc<Viewer>> {
+        let views = self.lock_views();
+        views.get(channel).map(|them| them.values().cloned().collect()).unwrap_or_default()
+    }
+
+    fn remove_viewer(&self, channel: &str, id: u64) {
+        let mut views = self.lock_views();
+        if let Some(viewers) = views.get_mut(channel) {
+            viewers.remove(&id);
+            if viewers.is_empty() {
+                views.remove(channel);
+            }
+        }
+    }
+
+    fn lock_views(&self) -> MutexGuard<'_, HashMap<Arc<str>, Viewers>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remove(&self, subscription: &Subscription) {

@@ -1,7 +1,8 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
 //! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
-//! [`bulk`], [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
+//! [`bulk`], [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `view`, `ws`,
+//! `http`.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -30,4 +31,5 @@ pub mod retention;
 pub mod serve;
 pub mod shutdown;
 pub mod store;
+mod view;
 mod ws;

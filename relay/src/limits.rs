@@ -71,6 +71,17 @@ pub const WRITE_STALL_BYTES: usize = 64 << 10;
 /// whole after every one of them.
 pub const REACTIONS_BYTES_MAX: usize = 64 << 10;
 
+/// Most actors whose ops a change of the relay replaces under one key; a change may depend on 64
+/// others.
+pub const STANDING_ACTORS_MAX: usize = 16;
+
+/// Ops under one key among which those are looked for.
+pub const STANDING_OPS_MAX: usize = 256;
+
+/// Changes of a window's annotations among which the first seq of a repeated edit, deletion or
+/// reaction is looked for: each is read from the log.
+pub const STANDING_SEEK_MAX: usize = 64;
+
 /// Bytes of segments that are read at once for an `open`; further ones as the client takes them.
 pub const OPEN_BYTES: usize = 1 << 20;
 
@@ -139,6 +150,38 @@ pub const MARKS_SCAN_MAX: usize = 1_024;
 
 /// Most late runs not yet seen in one read state.
 pub const UNSEEN_RUNS_MAX: usize = 256;
+
+/// Rows that are looked at to tell the late messages that a user has not seen one by one; beyond them
+/// only their runs are known.
+pub const UNSEEN_SCAN_MAX: usize = 4_096;
+
+/// Most late runs that a live view tells, those nearest to it; with every change, so few.
+pub const LATE_RUNS_TOLD_MAX: usize = 64;
+
+/// Live views of one socket: each has a task, and remembers the ids of its rows.
+pub const VIEWS_MAX: usize = 64;
+
+/// Where only counts changed around a live view, it tells so no more often than this: a busy channel
+/// costs a reader elsewhere in it ten small frames a second.
+pub const VIEW_COUNTS_EVERY: Duration = Duration::from_millis(100);
+
+/// Most bytes of changes that wait for a live view; beyond it the view is read anew.
+pub const VIEW_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// Most bytes of messages that one delta of a live view tells; beyond it the view is read anew.
+pub const VIEW_PENDING_BYTES_MAX: usize = 4 << 20;
+
+/// Largest attachment, in bytes (design 8.3).
+pub const BLOB_BYTES_MAX: usize = 8 << 20;
+
+/// An attachment is stored and read in parts of this many bytes: a slow download holds one in memory.
+pub const BLOB_PART_BYTES: usize = 256 << 10;
+
+/// Attachments that are uploaded at a time; each is in memory until it is stored.
+pub const BLOB_UPLOADS_MAX: usize = 4;
+
+/// How long an upload waits for its turn.
+pub const BLOB_UPLOAD_WAIT: Duration = Duration::from_secs(10);
 
 /// Raw changes above a client's seq are read up to this many bytes before a saved document is
 /// taken instead.

@@ -83,6 +83,15 @@ pub(crate) fn subscriptions(change: Change, channels: usize) {
     gauge!("backscroll_channels_subscribed").set(channels as f64);
 }
 
+/// Notes that a live view came or went.
+pub(crate) fn views(change: Change) {
+    let views = gauge!("backscroll_views");
+    match change {
+        Change::Joined => views.increment(1.0),
+        Change::Left => views.decrement(1.0),
+    }
+}
+
 /// Notes whether a sync client could resume from its cursor.
 pub(crate) fn recovered(resumed: bool) {
     let recovered = if resumed { "yes" } else { "no" };

@@ -2,13 +2,16 @@
 //!
 //! Calls block: use them from blocking threads. Knows rows and ranks; nothing of sockets.
 
+mod blobs;
 mod history;
 mod segment;
 mod sync;
+mod unseen;
 
 pub use history::History;
 pub use segment::{HaveSeqs, SegmentAnswer};
 pub use sync::LateSince;
+pub(crate) use unseen::runs_of;
 
 use crate::index::MessageRow;
 use crate::limits::{MARKS_OPEN_MAX, MARKS_SCAN_MAX};

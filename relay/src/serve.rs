@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::control;
 use crate::disk::DiskRoom;
 use crate::engine::Engine;
-use crate::http::{self, Origins};
+use crate::http::{self, Blobs, Origins};
 use crate::hub::Hub;
 use crate::metrics;
 use crate::reads::Reads;
@@ -144,6 +144,7 @@ impl Server {
             hub,
             access,
             origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
+            blobs: Blobs::new(&config.blobs),
             phases: PhaseSetter::running(),
             sockets: TaskTracker::new(),
             metrics,

@@ -11,6 +11,7 @@ pub mod http;
 pub mod json;
 pub mod relay;
 pub mod sync;
+pub mod view;
 
 use std::time::Duration;
 

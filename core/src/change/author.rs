@@ -4,7 +4,9 @@ use super::body::check_inside;
 use super::columns::{PREDS_MAX, set_op};
 use super::{ActorId16, ActorState, ChangeError, ChangeHash, HeaderParts, HistoryError, encode};
 use crate::annotation::{AnnotationKey, AnnotationValue};
-use crate::limits::{BODY_BYTES_MAX, CHANGE_OPS_MAX, CHUNK_BYTES_MAX, OP_COUNTER_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, CHANGE_DEPS_MAX, CHANGE_OPS_MAX, CHUNK_BYTES_MAX, OP_COUNTER_MAX,
+};
 use crate::message::{BodyError, MessageId};
 use crate::window::Window;
 use automerge::{ScalarValue, legacy};
@@ -105,6 +107,53 @@ impl MessageAuthor {
         self.last = Some(ActorState { seq, hash: authored.hash, max_op: change.max_op() });
         Ok((authored, change))
     }
+}
+
+/// An op under an annotation key, and the last change of the actor that wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The op's counter.
+    pub counter: u64,
+    /// Who wrote it.
+    pub actor: ActorId16,
+    /// The actor's last change in this document.
+    pub last: ActorState,
+}
+
+/// Writes one annotation as a change, without the document.
+///
+/// The change replaces the ops `standing` under its key: for each actor that wrote any there, its
+/// greatest. It depends on their actors' last changes and on the author's own, so on all that it
+/// replaces: an actor's change depends on the one before. Other changes of the document it need not
+/// know. `last` is the last change of `actor` in this document; a host that draws an actor at random
+/// and looks its last change up where all changes are stored has nothing else to remember.
+///
+/// # Errors
+/// The key lies outside the window, the value is out of its bounds or of another kind than the key's,
+/// or more ops stand there than a change may depend on.
+///
+/// # Complexity
+/// O(size of the value) and O(ops that stand); a few microseconds.
+pub fn write_annotation(
+    window: Window,
+    actor: ActorId16,
+    last: Option<ActorState>,
+    (key, value): (&AnnotationKey, &AnnotationValue),
+    standing: &[Standing],
+) -> Result<Authored, ChangeError> {
+    let states = last.iter().chain(standing.iter().map(|op| &op.last));
+    let mut deps: Vec<_> = states.clone().map(|state| state.hash).collect();
+    deps.sort_unstable();
+    deps.dedup();
+    if deps.len() > CHANGE_DEPS_MAX {
+        return Err(ChangeError::TooMany { what: "dependencies", max: CHANGE_DEPS_MAX });
+    }
+    let max_op = states.map(|state| state.max_op).max().unwrap_or(0);
+    let mut preds: Vec<_> = standing.iter().map(|op| (op.counter, op.actor)).collect();
+    preds.sort_unstable();
+    let seq = last.map_or(0, |last| last.seq) + 1;
+    let puts = [(key, value, preds)];
+    encode_annotations(window, (actor, seq), max_op, deps, &puts).map(|(authored, _)| authored)
 }
 
 /// One put of an annotation change: key, value and the ops it replaces.

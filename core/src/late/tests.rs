@@ -46,6 +46,39 @@ fn counts_follow_the_view_and_what_it_saw() {
     assert_eq!(unseen.total(), 0);
 }
 
+proptest! {
+    #[test]
+    fn with_all_messages_known_runs_are_those_of_a_plain_list(
+        came in proptest::collection::vec((0..120_u64, any::<bool>()), 0..120),
+    ) {
+        let (mut unseen, mut all) = (Unseen::default(), BTreeMap::new());
+        for (time_ms, is_late) in came {
+            if all.contains_key(&time_ms) {
+                continue;
+            }
+            all.insert(time_ms, is_late);
+            let before = all.range(..time_ms).next_back().map(|(time_ms, _)| id(*time_ms));
+            let after = all.range(time_ms + 1..).next().map(|(time_ms, _)| id(*time_ms));
+            if is_late {
+                unseen.came(id(time_ms), 0, [before, after]);
+            } else {
+                unseen.part_at(id(time_ms));
+            }
+        }
+        let mut expected: Vec<UnseenRun> = Vec::new();
+        let mut follows = false;
+        for (time_ms, is_late) in all {
+            match expected.last_mut().filter(|_| is_late && follows) {
+                Some(run) => (run.last, run.count) = (id(time_ms), run.count + 1),
+                None if is_late => expected.push(run(time_ms, time_ms, 1)),
+                None => {}
+            }
+            follows = is_late;
+        }
+        prop_assert_eq!(runs(&unseen), expected);
+    }
+}
+
 #[test]
 fn a_run_shrinks_by_what_was_seen_of_it() {
     let mut unseen = of(0..100);

@@ -133,6 +133,44 @@ impl Unseen {
         self.known.rank(id) + blocks.map(of_block).sum::<u64>()
     }
 
+    /// A late message came, and these stand next to it on both sides: it is of one run with those of
+    /// them that are unseen late ones as well. False if it is there already.
+    ///
+    /// For one who knows all messages, as a relay does; a replica with holes cannot tell who stands
+    /// next to whom.
+    ///
+    /// # Complexity
+    /// O(log n).
+    pub fn came(&mut self, id: MessageId, seq: u64, beside: [Option<MessageId>; 2]) -> bool {
+        if !self.add(id, seq) {
+            return false;
+        }
+        let [before, after] = beside;
+        if let Some(after) = after.filter(|after| self.run_of(*after) == Some(*after)) {
+            self.join(after);
+        }
+        if before.is_some_and(|before| self.run_at(before).is_some_and(|run| run.last == before)) {
+            self.join(id);
+        }
+        true
+    }
+
+    /// A message that is none of these stands at `id`: no run goes on beyond it.
+    ///
+    /// # Complexity
+    /// O(log n).
+    pub fn part_at(&mut self, id: MessageId) {
+        if let (Some(_), Some(above)) = self.neighbours(id) {
+            self.split(above);
+        }
+    }
+
+    /// Late messages came of which no more than this is known.
+    pub fn came_as_run(&mut self, run: UnseenRun) {
+        let listed = BTreeSet::new();
+        self.add_block(Block { run, since_seq: 0, upto_seq: u64::MAX, listed });
+    }
+
     /// Adds one message under its seq, 0 if that is not known; false if it is there already. It is a run
     /// of its own unless it stands inside one.
     ///
@@ -297,7 +335,7 @@ impl Unseen {
     ///
     /// # Complexity
     /// O(log n), and what is taken out.
-    pub(crate) fn mark_seen(&mut self, first: MessageId, last: MessageId) -> bool {
+    pub fn mark_seen(&mut self, first: MessageId, last: MessageId) -> bool {
         let any = first <= last && self.take(first, last);
         // What is left of one run may be two.
         self.bound();

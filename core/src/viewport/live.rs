@@ -240,6 +240,8 @@ pub struct LiveWindow<R> {
     reset: Option<Reason>,
     /// Whether the rows are those the query asked for, so that their ids are its place from then on.
     is_settled: bool,
+    /// Rows it may grow to, if its host says so.
+    rows_max: Option<u64>,
 }
 
 impl<R: LiveRow> Default for LiveWindow<R> {
@@ -253,7 +255,15 @@ impl<R: LiveRow> LiveWindow<R> {
     #[must_use]
     pub const fn new() -> Self {
         let reset = Some(Reason::Init);
-        Self { start: 0, total: 0, cells: Vec::new(), anchor: 0, reset, is_settled: false }
+        let cells = Vec::new();
+        Self { start: 0, total: 0, cells, anchor: 0, reset, is_settled: false, rows_max: None }
+    }
+
+    /// A window that may grow to this many rows before it is told anew, rather than to twice those
+    /// asked for.
+    #[must_use]
+    pub fn with_rows_max(rows_max: u64) -> Self {
+        Self { rows_max: Some(rows_max), ..Self::new() }
     }
 
     /// The query was replaced: the next update tells all rows.
@@ -439,7 +449,8 @@ impl<R: LiveRow> LiveWindow<R> {
         let start = if old.start == 0 { 0 } else { range.start };
         let end = if old.end >= self.total { total } else { range.end };
         let rows = query.before.saturating_add(query.after);
-        let rows_max = rows.saturating_mul(2).max(rows.saturating_add(GROWTH_MIN));
+        let grown = || rows.saturating_mul(2).max(rows.saturating_add(GROWTH_MIN));
+        let rows_max = self.rows_max.unwrap_or_else(grown);
         let fits = start <= end && (end - start <= rows_max || end - start <= old.end - old.start);
         Ok(fits.then_some(start..end))
     }

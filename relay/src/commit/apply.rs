@@ -182,9 +182,30 @@ fn put_messages(
             content: op.content.clone(),
             annotations: Annotations::default(),
         };
-        messages.push(Published { row, index, total: channel.head.total });
+        let beside = if late { beside(txn, channel, id)? } else { [None; 2] };
+        messages.push(Published { row, index, total: channel.head.total, beside });
     }
     Ok(Effect { messages, updates: Vec::new() })
+}
+
+/// The messages before and after one.
+fn beside(
+    rows: &dyn Snapshot,
+    channel: &Channel,
+    id: MessageId,
+) -> Result<[Option<MessageId>; 2], StoreError> {
+    let nearest = |range: &keys::KeyRange, direction| {
+        let mut found = None;
+        rows.scan(Family::Index, keys::bounds(range), direction, &mut |key, _| {
+            found = keys::message_of(key);
+            ControlFlow::Break(())
+        })?;
+        Ok::<_, StoreError>(found)
+    };
+    let (number, id) = (channel.number, id.as_u128());
+    let before = nearest(&keys::messages(number, 0, Some(id)), Direction::Reverse)?;
+    let after = nearest(&keys::messages(number, id.saturating_add(1), None), Direction::Forward)?;
+    Ok([before, after])
 }
 
 /// Whether a message comes late to a channel whose greatest id was `newest_before` before the
@@ -290,7 +311,7 @@ fn put_annotations(
         let content = content_of(&row)?;
         let IndexRow { seq, late, annotations, .. } = row;
         let row = MessageRow { id, seq, late, content, annotations };
-        updates.push(Published { row, index, total: channel.head.total });
+        updates.push(Published { row, index, total: channel.head.total, beside: [None; 2] });
     }
     Ok(Effect { messages: Vec::new(), updates })
 }

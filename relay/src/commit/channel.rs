@@ -31,6 +31,8 @@ pub(crate) struct Channel {
     ranks: Option<Ranks>,
     authors: HashMap<Window, (u64, MessageAuthor)>,
     author_uses: u64,
+    /// Writes the relay's annotations.
+    annotator: Option<ActorId16>,
 }
 
 impl Channel {
@@ -68,6 +70,7 @@ impl Channel {
             ranks: None,
             authors: HashMap::new(),
             author_uses: 0,
+            annotator: None,
         })
     }
 
@@ -145,6 +148,17 @@ impl Channel {
         };
         *used = uses;
         Ok(author)
+    }
+
+    /// The actor of the relay's annotations: random, and never used again once this channel is
+    /// forgotten. What it wrote last in a window is in the rows.
+    pub(crate) fn annotator(&mut self) -> Result<ActorId16, StoreError> {
+        if let Some(actor) = self.annotator {
+            return Ok(actor);
+        }
+        let mut actor = [0; 16];
+        getrandom::fill(&mut actor)?;
+        Ok(*self.annotator.insert(ActorId16(actor)))
     }
 
     /// Ends the relay's author in a window.

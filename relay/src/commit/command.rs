@@ -111,15 +111,89 @@ pub struct SendRequest {
     pub idempotency: Option<String>,
 }
 
-/// A message that is on disk.
+/// What a client that has no documents says of a message (design 8.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// It has another text.
+    Edit {
+        /// The text.
+        text: String,
+    },
+    /// It is deleted, for good.
+    Delete,
+    /// Someone reacts to it, or no longer.
+    React {
+        /// Who; settled (and allowed) before this is made.
+        user: String,
+        /// With what.
+        emoji: String,
+        /// Whether the reaction is on.
+        on: bool,
+    },
+}
+
+/// Whether a note may be made of a message from a given author: only the writer knows who that is.
+pub struct Permit(Box<dyn Fn(&str) -> Result<(), Refusal> + Send + Sync>);
+
+impl Permit {
+    /// A permit that asks `may`.
+    #[must_use]
+    pub fn new(may: impl Fn(&str) -> Result<(), Refusal> + Send + Sync + 'static) -> Self {
+        Self(Box::new(may))
+    }
+
+    /// Asks for a message from `author`.
+    ///
+    /// # Errors
+    /// It may not be made.
+    pub fn check(&self, author: &str) -> Result<(), Refusal> {
+        (self.0)(author)
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// An edit, a deletion or a reaction that the relay authors for a client that has no documents.
+#[derive(Debug)]
+pub struct AnnotateRequest {
+    /// The channel's name.
+    pub channel: String,
+    /// The message.
+    pub id: MessageId,
+    /// What is said of it.
+    pub note: Note,
+    /// Whether it may be said.
+    pub permit: Permit,
+}
+
+/// A message, or what was said of one, that is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Its id.
+    /// The message's id.
     pub id: MessageId,
-    /// Its seq.
+    /// The seq of the message or of what was said.
     pub seq: u64,
     /// Whether the channel had it before.
     pub duplicate: bool,
+}
+
+/// An attachment whose hash was checked.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+    /// As what it is served.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Who stores it.
+    pub user: String,
+    /// What the user may store in all.
+    pub quota_bytes: u64,
 }
 
 /// A user's read state and delivered mark in a channel (design 4.4), merged by max; the unseen late

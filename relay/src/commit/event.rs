@@ -108,6 +108,8 @@ pub struct Published {
     pub index: u64,
     /// Messages in the channel then, this one included.
     pub total: u64,
+    /// Of a late message that came, which stood next to it then; elsewhere none are told.
+    pub beside: [Option<MessageId>; 2],
 }
 
 /// A user's marks after a merge.

@@ -1,9 +1,13 @@
 //! One batch of commands: checked, put, synced, answered, in that order.
 
+use super::annotate::annotate;
 use super::apply::apply;
+use super::blob::put_blob;
 use super::channel::Channel;
 use super::check::{Author, New, Stop, Target, Verdict, check};
-use super::command::{Mark, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent};
+use super::command::{
+    AnnotateRequest, Mark, NewBlob, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
+};
 use super::erase::{Erase, ErasedWindow, erase};
 use super::event::Committed;
 use super::mark::merge_mark;
@@ -64,9 +68,19 @@ pub(crate) enum Command {
         send: Box<ReadySend>,
         reply: Reply<Result<Sent, Refusal>>,
     },
+    Annotate {
+        request: AnnotateRequest,
+        now_ms: u64,
+        reply: Reply<Result<Sent, Refusal>>,
+    },
     Mark {
         mark: Mark,
         reply: Reply<Result<(), Refusal>>,
+    },
+    /// Answered whether it is new.
+    Blob {
+        blob: NewBlob,
+        reply: Reply<Result<bool, Refusal>>,
     },
     /// Answered when it is put, or found to be outdated.
     Compacted {
@@ -110,6 +124,7 @@ pub(super) enum Answer {
     Push(Reply<PushOutcome>, PushOutcome),
     Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
     Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
+    Blob(Reply<Result<bool, Refusal>>, Result<bool, Refusal>),
     Compacted(Reply<()>),
     Erased(Reply<Result<ErasedWindow, Refusal>>, Result<ErasedWindow, Refusal>),
     Dropped(Reply<DroppedWindows>, DroppedWindows),
@@ -122,6 +137,7 @@ impl Answer {
             Self::Push(reply, outcome) => drop(reply.send(outcome)),
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
             Self::Mark(reply, outcome) => drop(reply.send(outcome)),
+            Self::Blob(reply, outcome) => drop(reply.send(outcome)),
             Self::Compacted(reply) => drop(reply.send(())),
             Self::Erased(reply, outcome) => drop(reply.send(outcome)),
             Self::Dropped(reply, outcome) => drop(reply.send(outcome)),
@@ -189,11 +205,22 @@ impl Writer {
                     let channel = names.get(&mut work.txn, &send.request.channel)?;
                     groups.add(&mut work, channel, *send, reply)?;
                 }
+                Command::Annotate { request, now_ms, reply } => {
+                    let channel = names.get(&mut work.txn, &request.channel)?;
+                    // It may be about a message that waits in a group.
+                    groups.flush(&mut work, channel, now_ms)?;
+                    let outcome = annotate(&mut work, channel, &request, now_ms)?;
+                    work.answers.push(Answer::Send(reply, outcome));
+                }
                 Command::Mark { mark, reply } => {
                     let channel = names.get(&mut work.txn, &mark.channel)?;
                     let epoch = store.epoch();
                     let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
                     work.answers.push(Answer::Mark(reply, outcome));
+                }
+                Command::Blob { blob, reply } => {
+                    let outcome = put_blob(&mut work, &blob)?;
+                    work.answers.push(Answer::Blob(reply, outcome));
                 }
                 Command::Compacted { compacted, reply } => {
                     let channel = names.get(&mut work.txn, &compacted.channel)?;

@@ -166,7 +166,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
 }
 
 /// Who calls: in `open` mode anybody, in the others the credential's user.
-fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Refused> {
+pub(super) fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Refused> {
     let token = headers.get("authorization").and_then(|value| value.to_str().ok());
     app.access.identify(None, token)
 }

@@ -303,6 +303,24 @@ pub fn read_state(channel: ChannelId, user: &str) -> Vec<u8> {
     joined(&[&channel.to_be_bytes(), user.as_bytes()])
 }
 
+/// An attachment by its SHA-256.
+#[must_use]
+pub fn blob(sha256: &[u8; 32]) -> Vec<u8> {
+    joined(&[b"h", sha256])
+}
+
+/// A part of an attachment's bytes, from 0.
+#[must_use]
+pub fn blob_part(sha256: &[u8; 32], part: u32) -> Vec<u8> {
+    joined(&[b"p", sha256, &part.to_be_bytes()])
+}
+
+/// What a user has stored of attachments.
+#[must_use]
+pub fn blob_usage(user: &str) -> Vec<u8> {
+    joined(&[b"u", user.as_bytes()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

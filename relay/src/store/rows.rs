@@ -3,9 +3,11 @@
 //! Integers are LEB128 unless a comment says otherwise; lengths come before what they measure.
 
 mod annotations;
+mod blobs;
 mod bytes;
 
 pub use annotations::AnnotationRow;
+pub use blobs::{BlobRow, BlobUsageRow};
 pub use bytes::Take;
 
 use super::StoreError;

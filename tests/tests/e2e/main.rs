@@ -17,3 +17,4 @@ mod million;
 mod restart;
 mod scrolling;
 mod sync;
+mod views;

@@ -75,6 +75,43 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times[(times.len() - 1) * percent / 100]
 }
 
+/// Times of moving a live view over the channel, and of a late message from its sending to the delta.
+async fn viewing(relay: &Relay, reference: &Reference) -> String {
+    let total = reference.rows.len();
+    let (mut client, mut writer) = (Json::connect(relay).await, Json::connect(relay).await);
+    let (mut placed, mut told) = (Vec::new(), Vec::new());
+    for (n, row) in scattered(200, total).enumerate() {
+        let from = Instant::now();
+        let view = json!({"command": "view", "channel": "#million", "at": {"index": row},
+                          "before": 25, "after": 25});
+        let answer = client.ask(view).await;
+        placed.push(from.elapsed());
+        // Each that came late before stands somewhere above or in between.
+        let start = answer["start"].as_u64().expect("a start");
+        assert_eq!(start, row.saturating_sub(25) as u64);
+        assert_eq!(answer["total"], total + n);
+        let at = usize::try_from(row as u64 - start).expect("small").min(49);
+        let beside = answer["messages"][at]["sent_at"].as_u64().expect("a time");
+        let from = Instant::now();
+        writer
+            .command(&json!({"command": "send", "channel": "#million", "text": "late",
+                             "from": "late", "sent_at": beside}))
+            .await;
+        let is_delta = |event: &Value| event["event"] == "view-delta";
+        let delta = client.expect("a delta", is_delta).await;
+        told.push(from.elapsed());
+        assert_eq!(delta["total"], total + n + 1);
+    }
+    format!(
+        "view of 50 in {total}, 200 moves over a socket: p50 {:?}, p99 {:?}; a late message from its \
+         sending to the delta, with the fsync: p50 {:?}, p99 {:?}",
+        percentile(&mut placed, 50),
+        percentile(&mut placed, 99),
+        percentile(&mut told, 50),
+        percentile(&mut told, 99)
+    )
+}
+
 async fn timed(client: &mut Json, at: Value, times: &mut Vec<Duration>) -> Value {
     let from = Instant::now();
     let answer = client.history("#million", at, 25, 25).await;
@@ -187,4 +224,5 @@ async fn history_of_a_million_equals_a_sorted_reference() {
         percentile(&mut times, 99),
         relay.resident_bytes() / 1_000_000
     );
+    println!("{}", viewing(&relay, &reference).await);
 }

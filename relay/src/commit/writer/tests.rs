@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::check::verify;
-use crate::commit::command::{Code, Identity, NewMessage, Rights};
+use crate::commit::command::{Code, Identity, NewMessage, Note, Permit, Rights};
 use crate::compact::{IfDue, compacted};
 use crate::ranks::{RankCache, Ranks};
 use crate::reader::{History, Reader};
@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 mod erase;
 mod history;
+mod notes;
 mod rules;
 
 const T0: u64 = 1_700_000_000_000;
@@ -54,6 +55,23 @@ impl Relay {
             let (reply, answer) = oneshot::channel();
             answers.push(answer);
             Command::Send { send: Box::new(send), reply }
+        });
+        let commands = commands.collect();
+        let done = self.writer.commit(commands).unwrap();
+        (answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect(), done.events)
+    }
+
+    fn says(
+        &mut self,
+        notes: &[(MessageId, Note)],
+    ) -> (Vec<Result<Sent, Refusal>>, Vec<Committed>) {
+        let mut answers = Vec::new();
+        let commands = notes.iter().map(|(id, note)| {
+            let (reply, answer) = oneshot::channel();
+            answers.push(answer);
+            let (channel, permit) = ("c".to_owned(), Permit::new(|_| Ok(())));
+            let request = AnnotateRequest { channel, id: *id, note: note.clone(), permit };
+            Command::Annotate { request, now_ms: NOW, reply }
         });
         let commands = commands.collect();
         let done = self.writer.commit(commands).unwrap();

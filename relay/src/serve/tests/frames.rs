@@ -33,12 +33,12 @@ async fn bad_input_is_answered_with_its_code_and_the_socket_stays_open() {
         (send(json!({"id": id, "sent_at": 5})), "bad_request"),
         (json!({"command": "history", "channel": "c", "at": {"index": -1}}), "bad_request"),
         (json!({"command": "sing"}), "unknown_command"),
-        (json!({"command": "view", "channel": "c", "at": "latest"}), "unknown_command"),
-        (json!({"command": "edit", "channel": "c", "id": id, "text": ""}), "unknown_command"),
-        (json!({"command": "delete", "channel": "c", "id": id}), "unknown_command"),
-        (json!({"command": "react", "channel": "c", "id": id}), "unknown_command"),
-        (json!({"command": "mark", "channel": "c", "read": id}), "unknown_command"),
-        (json!({"command": "unview", "channel": "c"}), "unknown_command"),
+        (json!({"command": "fly", "channel": "c", "at": "latest"}), "unknown_command"),
+        (json!({"command": "edit", "channel": "c", "id": id, "text": ""}), "not_found"),
+        (json!({"command": "delete", "channel": "c", "id": id}), "not_found"),
+        (json!({"command": "react", "channel": "c", "id": id}), "bad_request"),
+        (json!({"command": "mark", "channel": "c", "read": id}), "not_found"),
+        (json!({"command": "unview", "channel": ""}), "bad_channel"),
         (json!([1]), "bad_json"),
     ];
     for (command, code) in cases {

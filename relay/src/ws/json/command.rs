@@ -4,10 +4,12 @@
 //! than it must have is `bad_request`.
 
 use crate::access::Access;
-use crate::commit::{Identity, NewMessage};
+use crate::commit::{Identity, NewMessage, Note};
 use crate::refused::{Code, Refused};
 use backscroll_core::limits::ROWS_MAX;
-use backscroll_core::message::{Attachment, Content, Data, MessageId, check_channel};
+use backscroll_core::message::{
+    Attachment, Content, Data, MessageId, check_channel, check_emoji, check_message_text,
+};
 use backscroll_core::viewport::{At, Query};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -26,6 +28,14 @@ pub(super) enum Command {
     Send { channel: String, message: NewMessage },
     /// Messages of a viewport.
     History { channel: String, query: Query },
+    /// A live viewport, for a user.
+    View { channel: String, query: Query, user: String },
+    /// No more of a live viewport.
+    Unview { channel: String },
+    /// An edit, a deletion or a reaction.
+    Annotate { channel: String, id: MessageId, note: Note },
+    /// The newest message that a user had in view.
+    Mark { channel: String, read: MessageId, user: String },
 }
 
 /// A frame that was read: what it asks for, and the reference that its answer bears.
@@ -81,6 +91,32 @@ impl Command {
             Some("history") => {
                 let channel = fields.channel()?;
                 Ok(Self::History { channel, query: fields.query()? })
+            }
+            Some("view") => {
+                let (channel, query) = (fields.channel()?, fields.query()?);
+                Ok(Self::View { channel, query, user: fields.sender(access, user)? })
+            }
+            Some("unview") => Ok(Self::Unview { channel: fields.channel()? }),
+            Some("edit") => {
+                let (channel, id) = (fields.channel()?, fields.named_id("id")?);
+                let text = fields.needed("text")?.to_owned();
+                check_message_text(&text)?;
+                Ok(Self::Annotate { channel, id, note: Note::Edit { text } })
+            }
+            Some("delete") => {
+                let (channel, id) = (fields.channel()?, fields.named_id("id")?);
+                Ok(Self::Annotate { channel, id, note: Note::Delete })
+            }
+            Some("react") => {
+                let (channel, id) = (fields.channel()?, fields.named_id("id")?);
+                let emoji = fields.needed("emoji")?.to_owned();
+                check_emoji(&emoji).map_err(|error| Refused::bad_request(error.to_string()))?;
+                let (user, on) = (fields.sender(access, user)?, fields.flag("on")?);
+                Ok(Self::Annotate { channel, id, note: Note::React { user, emoji, on } })
+            }
+            Some("mark") => {
+                let (channel, read) = (fields.channel()?, fields.named_id("read")?);
+                Ok(Self::Mark { channel, read, user: fields.sender(access, user)? })
             }
             Some(other) => {
                 let known: String = other.chars().take(64).collect();
@@ -147,6 +183,26 @@ impl Fields {
         }
     }
 
+    fn needed(&self, name: &str) -> Result<&str, Refused> {
+        self.text(name)?.ok_or_else(|| Refused::bad_request(format!("there is no {name}")))
+    }
+
+    fn named_id(&self, name: &str) -> Result<MessageId, Refused> {
+        self.id(name)?.ok_or_else(|| Refused::bad_request(format!("there is no {name}")))
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Refused> {
+        match self.get(name) {
+            Some(Value::Bool(flag)) => Ok(*flag),
+            _ => Err(Refused::bad_request(format!("{name} must be true or false"))),
+        }
+    }
+
+    /// Whom the command names as its user, if it may.
+    fn sender(&self, access: &Access, user: &Identity) -> Result<String, Refused> {
+        access.sender(user, self.text("from")?)
+    }
+
     fn channel(&self) -> Result<String, Refused> {
         match self.text("channel")? {
             Some(name) => checked_channel(name),
@@ -171,7 +227,7 @@ impl Fields {
         let id = self.id("id")?;
         let sent_at = self.count("sent_at")?;
         let content = Content {
-            from: access.sender(user, self.text("from")?)?,
+            from: self.sender(access, user)?,
             text: text.to_owned(),
             reply_to: self.id("reply_to")?,
             attachments: self.attachments()?,
@@ -259,12 +315,23 @@ mod tests {
         for text in ["", "{", "[]", "1", "null", r#""x""#, r#"{"command":"\ud800"}"#] {
             refused(text, Code::BadJson);
         }
-        for text in ["{}", r#"{"command":1}"#, r#"{"command":"view","channel":""}"#] {
+        for text in ["{}", r#"{"command":1}"#, r#"{"command":"fly","channel":""}"#] {
             refused(text, Code::UnknownCommand);
         }
         let long = "x".repeat(300);
         for channel in ["", &long] {
-            for command in ["subscribe", "unsubscribe", "send", "history"] {
+            for command in [
+                "subscribe",
+                "unsubscribe",
+                "send",
+                "history",
+                "view",
+                "unview",
+                "edit",
+                "delete",
+                "react",
+                "mark",
+            ] {
                 let text = format!(r#"{{"command":"{command}","channel":"{channel}","text":""}}"#);
                 refused(&text, Code::BadChannel);
             }
@@ -273,12 +340,21 @@ mod tests {
         for id in ids {
             let text = format!(r#"{{"command":"send","channel":"c","text":"","id":{id}}}"#);
             refused(&text, Code::BadId);
-            let text = format!(r#"{{"command":"history","channel":"c","at":{{"id":{id}}}}}"#);
-            refused(&text, Code::BadId);
+            for command in ["history", "view"] {
+                let at = format!(r#"{{"command":"{command}","channel":"c","at":{{"id":{id}}}}}"#);
+                refused(&at, Code::BadId);
+            }
+            for command in ["edit", "delete", "react"] {
+                let text = format!(r#"{{"command":"{command}","channel":"c","id":{id}}}"#);
+                refused(&text, Code::BadId);
+            }
+            refused(&format!(r#"{{"command":"mark","channel":"c","read":{id}}}"#), Code::BadId);
         }
         let text = "x".repeat(65_537);
-        let text = format!(r#"{{"command":"send","channel":"c","text":"{text}"}}"#);
-        refused(&text, Code::TooLarge);
+        let send = format!(r#"{{"command":"send","channel":"c","text":"{text}"}}"#);
+        refused(&send, Code::TooLarge);
+        let edit = format!(r#"{{"command":"edit","channel":"c","id":"{ID}","text":"{text}"}}"#);
+        refused(&edit, Code::TooLarge);
     }
 
     #[test]
@@ -303,9 +379,34 @@ mod tests {
             r#""command":"history","channel":"c","at":{"fraction":-0.1}"#,
             r#""command":"history","channel":"c","before":2501,"after":2500"#,
             r#""command":"history","channel":"c","before":-1"#,
+            r#""command":"view","channel":"c","at":"newest""#,
+            r#""command":"view","channel":"c","before":2501,"after":2500"#,
+            r#""command":"view","channel":"c","from":"""#,
+            r#""command":"unview""#,
+            r#""command":"edit","channel":"c","text":"x""#,
+            r#""command":"delete","channel":"c""#,
+            r#""command":"react","channel":"c","emoji":"x","on":true"#,
+            r#""command":"mark","channel":"c""#,
         ] {
             refused(&format!("{{{fields}}}"), Code::BadRequest);
         }
+        for fields in [
+            r#""command":"edit""#,
+            r#""command":"edit","text":1"#,
+            r#""command":"react","on":true"#,
+            r#""command":"react","emoji":"","on":true"#,
+            r#""command":"react","emoji":"x""#,
+            r#""command":"react","emoji":"x","on":"yes""#,
+            r#""command":"react","emoji":"x","on":true,"from":"""#,
+        ] {
+            let text = format!(r#"{{"channel":"c","id":"{ID}",{fields}}}"#);
+            refused(&text, Code::BadRequest);
+        }
+        let emoji = "x".repeat(65);
+        let text = format!(
+            r#"{{"command":"react","channel":"c","id":"{ID}","emoji":"{emoji}","on":true}}"#
+        );
+        refused(&text, Code::BadRequest);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use crate::commit::{Committed, Published, Sent};
 use crate::index::{MessageJson, MessageRow};
 use crate::reader::History;
 use crate::refused::Refused;
+use crate::view::ViewDelta;
+use backscroll_core::late::{Late, LateRun};
 use backscroll_core::message::MessageId;
+use backscroll_core::viewport::Reason;
 use serde::{Serialize, Serializer};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -55,6 +58,80 @@ struct AckEvent<'a> {
     reference: Option<&'a str>,
 }
 
+/// The `view` event: all rows of a live view.
+#[derive(Debug, Serialize)]
+struct ViewEvent<'a> {
+    event: &'static str,
+    channel: &'a str,
+    messages: Rows<'a>,
+    start: u64,
+    total: u64,
+    found_oldest: bool,
+    found_newest: bool,
+    late: LateBody,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+}
+
+/// The `view-delta` event: what changed in a live view. All numbers are as after it.
+#[derive(Debug, Serialize)]
+struct ViewDeltaEvent<'a> {
+    event: &'static str,
+    channel: &'a str,
+    reason: &'static str,
+    start: u64,
+    inserted: Vec<RowBody<'a>>,
+    updated: Vec<RowBody<'a>>,
+    removed: Vec<RemovedBody>,
+    above: u64,
+    below: u64,
+    total: u64,
+    late: LateBody,
+}
+
+#[derive(Debug, Serialize)]
+struct RowBody<'a> {
+    index: u64,
+    message: MessageJson<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct RemovedBody {
+    index: u64,
+    id: MessageId,
+}
+
+/// Late messages around a live view.
+#[derive(Debug, Serialize)]
+struct LateBody {
+    above: u64,
+    below: u64,
+    runs: Vec<LateRunBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct LateRunBody {
+    first: MessageId,
+    last: MessageId,
+    count: u64,
+    from: u64,
+    to: u64,
+}
+
+impl From<&Late> for LateBody {
+    fn from(late: &Late) -> Self {
+        let run = |run: &LateRun| LateRunBody {
+            first: run.first,
+            last: run.last,
+            count: run.count,
+            from: run.from_ms,
+            to: run.to_ms,
+        };
+        let runs = late.runs.iter().map(run).collect();
+        Self { above: late.above, below: late.below, runs }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct ErrorEvent<'a> {
     event: &'static str,
@@ -83,6 +160,61 @@ pub(crate) fn history(channel: &str, history: &History, reference: Option<&str>)
 pub(super) fn ack(sent: &Sent, reference: Option<&str>) -> Message {
     let Sent { id, seq, duplicate } = *sent;
     Message::text(json(&AckEvent { event: "ack", id, seq, duplicate, reference }))
+}
+
+/// The `view` event.
+pub(super) fn view(
+    channel: &str,
+    history: &History,
+    late: &Late,
+    reference: Option<&str>,
+) -> Message {
+    Message::text(json(&ViewEvent {
+        event: "view",
+        channel,
+        messages: Rows { channel, rows: &history.messages },
+        start: history.start,
+        total: history.total,
+        found_oldest: history.found_oldest,
+        found_newest: history.found_newest,
+        late: late.into(),
+        reference,
+    }))
+}
+
+/// The `view-delta` event.
+pub(super) fn view_delta(channel: &str, told: &ViewDelta) -> Message {
+    let delta = &told.delta;
+    let row = |(index, mark): &(u64, _)| {
+        Some(RowBody { index: *index, message: told.message(*mark)?.json(channel) })
+    };
+    let removed = delta.removed.iter().map(|(index, id)| RemovedBody { index: *index, id: *id });
+    Message::text(json(&ViewDeltaEvent {
+        event: "view-delta",
+        channel,
+        reason: name_of(delta.reason),
+        start: delta.start,
+        inserted: delta.inserted.iter().filter_map(row).collect(),
+        updated: delta.updated.iter().filter_map(row).collect(),
+        removed: removed.collect(),
+        above: delta.above,
+        below: delta.below,
+        total: delta.total,
+        late: (&told.late).into(),
+    }))
+}
+
+const fn name_of(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Init => "init",
+        Reason::Goto => "goto",
+        Reason::Reset => "reset",
+        Reason::Send => "send",
+        Reason::Late => "late",
+        Reason::Live => "live",
+        Reason::Edit => "edit",
+        Reason::Loaded => "loaded",
+    }
 }
 
 /// The `error` event.

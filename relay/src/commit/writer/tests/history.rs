@@ -27,6 +27,10 @@ enum Step {
     Send {
         times: Vec<u16>,
     },
+    /// JSON clients say things of messages, in one batch, and the same again.
+    Say {
+        picks: Vec<(usize, u8)>,
+    },
     /// A stored chunk is pushed again.
     Again {
         pick: usize,
@@ -51,6 +55,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(user, pick, what)| Step::Annotate { user, pick, what }),
         2 => (0..3_usize).prop_map(|user| Step::CatchUp { user }),
         2 => times().prop_map(|times| Step::Send { times }),
+        6 => proptest::collection::vec((any::<usize>(), 0..6_u8), 1..4)
+            .prop_map(|picks| Step::Say { picks }),
         1 => any::<usize>().prop_map(|pick| Step::Again { pick }),
         4 => (0..3_usize, any::<usize>(), 0..9_u8, any::<usize>())
             .prop_map(|(user, pick, what, bit)| Step::Hostile { user, pick, what, bit }),
@@ -130,6 +136,7 @@ impl World {
                 }
             }
             Step::Send { times } => self.send(&times),
+            Step::Say { picks } => self.say(&picks),
             Step::Again { pick } => {
                 let all: Vec<_> =
                     self.stored.iter().flat_map(|(k, v)| v.iter().map(move |c| (k, c))).collect();
@@ -209,6 +216,53 @@ impl World {
             let ids = change.messages.iter().map(|m| (m.row.id, usize::MAX, change.window));
             self.messages.extend(ids);
         }
+    }
+
+    fn say(&mut self, picks: &[(usize, u8)]) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let mut said = Vec::new();
+        for (pick, what) in picks {
+            let id = self.messages[pick % self.messages.len()].0;
+            let note = match what {
+                0 | 1 => Note::Edit { text: format!("web {}", self.draw()) },
+                2 => Note::Delete,
+                _ => {
+                    let emoji = EMOJIS[usize::from(*what) % 2].to_owned();
+                    Note::React { user: USERS[pick % 3].to_owned(), emoji, on: *what > 3 }
+                }
+            };
+            said.push((id, note));
+        }
+        let (answers, events) = self.relay.says(&said);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        for event in events {
+            let Committed::Change(change) = event else { panic!("{event:?}") };
+            let chunk = (change.first_seq, change.chunk.to_vec());
+            self.stored.entry((change.window, change.doc)).or_default().push(chunk);
+        }
+        // What was said last stands, and saying it again changes nothing.
+        let (id, note) = said.last().unwrap();
+        let annotations = self.relay.all().messages.into_iter().find(|row| row.id == *id);
+        let annotations = annotations.unwrap().annotations;
+        match note {
+            Note::Edit { text } => {
+                assert_eq!(annotations.edit.and_then(|edit| edit.text).as_ref(), Some(text));
+            }
+            Note::Delete => assert!(annotations.deleted),
+            Note::React { user, emoji, on } => {
+                let users = annotations.reactions.get(emoji);
+                assert_eq!(users.is_some_and(|users| users.contains(user)), *on);
+            }
+        }
+        let before = self.relay.dump();
+        let (again, events) = self.relay.says(&said[said.len() - 1..]);
+        let last = answers.last().unwrap().as_ref().unwrap();
+        let again = again[0].as_ref().unwrap();
+        assert!(again.duplicate && events.is_empty());
+        assert!(last.duplicate || again.seq == last.seq);
+        assert!(self.relay.dump() == before, "a repeated note left rows");
     }
 
     fn hostile(&mut self, user: usize, pick: usize, what: u8, bit: usize) {

@@ -1,0 +1,273 @@
+//! `/api/blobs/{sha256}`: attachments by the hash of their bytes (design 8.3).
+//!
+//! Content never changes under its name, so it may be cached for ever. It was written by strangers:
+//! it is served as something a browser saves or shows, and never runs.
+
+use super::channels::identify;
+use super::{Problem, json, json_response};
+use crate::app::App;
+use crate::commit::NewBlob;
+use crate::config::BlobsConfig;
+use crate::limits::{BLOB_BYTES_MAX, BLOB_UPLOAD_WAIT, BLOB_UPLOADS_MAX};
+use crate::refused::{Code, Refused};
+use crate::store::rows::BlobRow;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::io;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+/// What is served as what it was said to be: media that browsers show and do not run.
+const MEDIA_TYPES: [&str; 16] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "image/avif",
+    "audio/mpeg",
+    "audio/mp4",
+    "audio/ogg",
+    "audio/wav",
+    "audio/webm",
+    "audio/flac",
+    "video/mp4",
+    "video/webm",
+    "video/ogg",
+    "text/plain",
+    "application/octet-stream",
+];
+
+/// As what everything else is served.
+const BYTES: &str = "application/octet-stream";
+
+/// The hash in a path.
+type Named = Result<Path<String>, PathRejection>;
+
+/// What is taken of attachments.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    user_quota_bytes: u64,
+    uploads: Semaphore,
+}
+
+impl Blobs {
+    /// As configured.
+    pub(crate) fn new(config: &BlobsConfig) -> Self {
+        let uploads = Semaphore::new(BLOB_UPLOADS_MAX);
+        Self { user_quota_bytes: config.user_quota_bytes, uploads }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Refused> {
+        match timeout(BLOB_UPLOAD_WAIT, self.uploads.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Refused::new(Code::Retry, "too many uploads at a time, ask again")),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct StoredBody<'a> {
+    sha256: &'a str,
+    bytes: usize,
+    duplicate: bool,
+}
+
+/// `PUT`: 201 when it is on disk, 200 if it was there.
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    name: Named,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !app.origins.allow(&headers) {
+        return Err(Refused::new(Code::Forbidden, "this origin may not write").into());
+    }
+    let user = identify(&app, &headers)?;
+    let sha256 = named(name)?;
+    if app.blobs.user_quota_bytes == 0 {
+        return Err(Refused::new(Code::Forbidden, "this relay takes no attachments").into());
+    }
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|len: u64| len > BLOB_BYTES_MAX as u64) {
+        return Err(too_large().into());
+    }
+    let _turn = app.blobs.turn().await?;
+    let (bytes, found) = receive(body).await?;
+    if found != sha256 {
+        let refused = Refused::bad_request(format!("the body's SHA-256 is {}", hex(&found)));
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused));
+    }
+    let len = bytes.len();
+    let blob = NewBlob {
+        sha256,
+        media_type: media_type(&headers).to_owned(),
+        bytes,
+        user: user.user,
+        quota_bytes: app.blobs.user_quota_bytes,
+    };
+    let is_new = app.engine.put_blob(blob).await.map_err(Refused::from)?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let name = hex(&sha256);
+    Ok(json_response(status, json(&StoredBody { sha256: &name, bytes: len, duplicate: !is_new })))
+}
+
+/// `GET` and `HEAD`: its bytes, part by part as the client takes them.
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    name: Named,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    identify(&app, &headers)?;
+    let sha256 = named(name)?;
+    let row = app.reads.run(move |view| Ok(view.blob(&sha256)?)).await?;
+    let Some(row) = row else {
+        return Err(Refused::new(Code::NotFound, "there is no such attachment").into());
+    };
+    let tag = format!("\"{}\"", hex(&sha256));
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
+    let mut known = known.flat_map(|tags| tags.split(','));
+    let is_known = known.any(|known| {
+        let known = known.trim();
+        known == "*" || known.trim_start_matches("W/") == tag
+    });
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut response = Response::new(Body::from_stream(parts(app.clone(), sha256, row.bytes)));
+        let length = HeaderValue::from(row.bytes);
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        response
+    };
+    describe(response.headers_mut(), &row, &tag, app.access.is_public());
+    Ok(response)
+}
+
+fn describe(headers: &mut HeaderMap, row: &BlobRow, tag: &str, is_public: bool) {
+    let fixed = HeaderValue::from_static;
+    let cache = if is_public {
+        "public, max-age=31536000, immutable"
+    } else {
+        "private, max-age=31536000, immutable"
+    };
+    let media = MEDIA_TYPES.into_iter().find(|known| *known == row.media_type).unwrap_or(BYTES);
+    headers.insert(header::CACHE_CONTROL, fixed(cache));
+    headers.insert(header::CONTENT_TYPE, fixed(media));
+    headers.insert(header::CONTENT_DISPOSITION, fixed("attachment"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, fixed("default-src 'none'; sandbox"));
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        headers.insert(header::ETAG, tag);
+    }
+}
+
+/// The parts of an attachment, each read when the one before was taken.
+fn parts(
+    app: Arc<App>,
+    sha256: [u8; 32],
+    bytes: u64,
+) -> impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::try_unfold((app, 0_u32, bytes), move |(app, part, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = app.reads.run(move |view| Ok(view.blob_part(&sha256, part)?)).await;
+        // The status is out: all that can be said is that the rest does not come.
+        let bytes = read.map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
+        let left = left.saturating_sub(bytes.len() as u64);
+        Ok(Some((Bytes::from(bytes), (app, part + 1, left))))
+    })
+}
+
+/// Takes a body within its bound, and its hash.
+async fn receive(body: Body) -> Result<(Bytes, [u8; 32]), Refused> {
+    let (mut bytes, mut hash) = (Vec::new(), Sha256::new());
+    let mut body = body.into_data_stream();
+    while let Some(more) = body.next().await {
+        let more = more.map_err(|_| Refused::bad_request("the body ended early"))?;
+        if bytes.len() + more.len() > BLOB_BYTES_MAX {
+            return Err(too_large());
+        }
+        hash.update(&more);
+        bytes.extend_from_slice(&more);
+    }
+    Ok((bytes.into(), hash.finalize().into()))
+}
+
+fn too_large() -> Refused {
+    Refused::new(Code::TooLarge, format!("an attachment may have {BLOB_BYTES_MAX} bytes"))
+}
+
+/// The media type that a client gave, if it is one that is served as such.
+fn media_type(headers: &HeaderMap) -> &'static str {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|given| given.to_str().ok());
+    let given = given.and_then(|given| given.split(';').next()).unwrap_or(BYTES).trim();
+    MEDIA_TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(given)).unwrap_or(BYTES)
+}
+
+fn named(name: Named) -> Result<[u8; 32], Refused> {
+    match name {
+        Ok(Path(name)) => hash_of(&name),
+        Err(_) => hash_of(""),
+    }
+}
+
+fn hash_of(name: &str) -> Result<[u8; 32], Refused> {
+    let malformed = || Refused::bad_request("a SHA-256 has 64 hex digits");
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut hash = [0; 32];
+    if name.len() != 64 {
+        return Err(malformed());
+    }
+    for (byte, pair) in hash.iter_mut().zip(name.as_bytes().chunks(2)) {
+        let digits = pair.iter().map(|byte| digit(*byte)).collect::<Option<Vec<_>>>();
+        *byte = digits.ok_or_else(malformed)?.iter().fold(0, |byte, digit| byte << 4 | digit);
+    }
+    Ok(hash)
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_64_hex_digits_and_nothing_else() {
+        let text = "0123456789abcdef".repeat(4);
+        assert_eq!(hex(&hash_of(&text).unwrap()), text);
+        assert_eq!(hash_of(&text.to_uppercase()).unwrap(), hash_of(&text).unwrap());
+        for bad in ["", "ab", &text[1..], &format!("{text}0"), &format!("+{}", &text[1..])] {
+            assert_eq!(hash_of(bad).unwrap_err().code, Code::BadRequest, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_browser_would_run_is_bytes() {
+        let of = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, given.parse().unwrap());
+            media_type(&headers)
+        };
+        assert_eq!(of("image/PNG"), "image/png");
+        assert_eq!(of("text/plain; charset=utf-8"), "text/plain");
+        for given in ["text/html", "image/svg+xml", "application/pdf", "x", "image/png2"] {
+            assert_eq!(of(given), BYTES, "{given}");
+        }
+        assert_eq!(media_type(&HeaderMap::new()), BYTES);
+    }
+}

@@ -1,0 +1,50 @@
+//! Attachments, and what a user has stored of them.
+
+use super::bytes::{Take, put_bytes, put_number};
+use super::{Row, take_text};
+use crate::store::kv::Family;
+
+/// An attachment; its bytes are in parts of [`BLOB_PART_BYTES`](crate::limits::BLOB_PART_BYTES).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobRow {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// As what it is served.
+    pub media_type: String,
+}
+
+/// What a user has stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlobUsageRow {
+    /// Bytes of attachments that nobody had stored before.
+    pub bytes: u64,
+}
+
+impl Row for BlobRow {
+    const FAMILY: Family = Family::Blobs;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        put_number(&mut out, self.bytes);
+        put_bytes(&mut out, self.media_type.as_bytes());
+        out
+    }
+
+    fn take(take: &mut Take<'_>) -> Option<Self> {
+        Some(Self { bytes: take.number()?, media_type: take_text(take)? })
+    }
+}
+
+impl Row for BlobUsageRow {
+    const FAMILY: Family = Family::Blobs;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(10);
+        put_number(&mut out, self.bytes);
+        out
+    }
+
+    fn take(take: &mut Take<'_>) -> Option<Self> {
+        Some(Self { bytes: take.number()? })
+    }
+}

@@ -5,6 +5,7 @@
 mod check;
 mod connect;
 mod export;
+mod hash_password;
 mod import;
 mod new_epoch;
 pub(crate) mod output;
@@ -14,6 +15,7 @@ mod send;
 mod serve;
 mod simulate;
 mod tail;
+mod token;
 
 use clap::{Parser, Subcommand};
 use std::error::Error;
@@ -43,6 +45,10 @@ enum Command {
     Send(send::SendArguments),
     /// Verify that everything in a data folder agrees
     Check(check::CheckArguments),
+    /// Make a token for a user, with a key of the configuration
+    Token(token::TokenArguments),
+    /// Hash a password, read from standard input, for the configuration
+    HashPassword,
     /// After a data folder was restored from a copy: have clients bring back what it lacks
     NewEpoch(new_epoch::NewEpochArguments),
 }
@@ -76,6 +82,8 @@ impl Arguments {
             Command::Tail(arguments) => tail::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
+            Command::Token(arguments) => token::run(&arguments),
+            Command::HashPassword => hash_password::run(),
             Command::NewEpoch(arguments) => new_epoch::run(&arguments),
         }
     }

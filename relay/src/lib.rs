@@ -1,7 +1,8 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
 //! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
-//! [`bulk`], [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `ws`, `http`.
+//! [`bulk`], [`check`]; then the network: [`config`], [`identity`],
+//! [`access`], `throttle`, [`serve`], `hub`, `connection`, `ws`, `http`.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -16,6 +17,7 @@ pub mod disk;
 pub mod engine;
 mod http;
 mod hub;
+pub mod identity;
 pub mod index;
 pub mod limits;
 mod metrics;
@@ -26,4 +28,5 @@ pub mod refused;
 pub mod serve;
 pub mod shutdown;
 pub mod store;
+mod throttle;
 mod ws;

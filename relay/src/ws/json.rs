@@ -14,7 +14,7 @@ mod event;
 pub(crate) use command::{ROWS_DEFAULT, checked_channel, checked_query, message, object};
 pub(crate) use event::{frames_of, history};
 
-use super::SUBSCRIPTIONS_MAX;
+use super::metered::Session;
 use crate::app::App;
 use crate::commit::{Identity, NewMessage, SendRequest};
 use crate::connection::{Answers, Close, Incoming, Outbox, Protocol, Reply};
@@ -72,6 +72,21 @@ impl Protocol for JsonProtocol {
     }
 }
 
+impl Session for JsonProtocol {
+    fn identity(&self) -> Option<&Identity> {
+        Some(&self.user)
+    }
+
+    async fn too_many(&mut self, frame: &Incoming) {
+        let reference = match frame {
+            Incoming::Text(text) => Request::read(text, &self.app.access, &self.user).reference,
+            Incoming::Binary(_) => None,
+        };
+        let refused = Refused::new(Code::RateLimited, "too many frames: wait a while");
+        self.refuse(&refused, reference.as_deref()).await;
+    }
+}
+
 impl JsonProtocol {
     /// A client that is `user`; its answers go to `outbox`, in order through `answers`.
     pub(crate) fn new(
@@ -93,8 +108,9 @@ impl JsonProtocol {
         self.app.access.check_read(&self.user, channel)?;
         match self.subscribed.get(channel) {
             Some(subscribed) => subscribed.subscription().hold(),
-            None if self.subscribed.len() >= SUBSCRIPTIONS_MAX => {
-                let text = format!("a socket may subscribe to {SUBSCRIPTIONS_MAX} channels");
+            None if self.subscribed.len() >= self.app.throttle.channels_per_socket() => {
+                let max = self.app.throttle.channels_per_socket();
+                let text = format!("a socket may subscribe to {max} channels");
                 return Err(Refused::new(Code::RateLimited, text));
             }
             None => {

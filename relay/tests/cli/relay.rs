@@ -5,16 +5,21 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A relay of its own; stopped at the end of the test at the latest.
-struct Relay {
+pub(crate) struct Relay {
     child: Child,
     out: BufReader<ChildStdout>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Relay {
-    fn start(bench: &Bench) -> Self {
-        let mut command = bench.command("serve --listen 127.0.0.1:0 --data d");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    pub(crate) fn start(bench: &Bench) -> Self {
+        let command = bench.command("serve --listen 127.0.0.1:0 --data d");
+        Self::run(command, Stdio::null())
+    }
+
+    /// Runs `serve`, on a free port, with its log to `log`.
+    pub(crate) fn run(mut command: Command, log: Stdio) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
@@ -22,8 +27,20 @@ impl Relay {
         Self { child, out, url }
     }
 
+    /// Where it listens, as `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Its memory that is in use, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Asks it to stop; its exit status, and what else it wrote to standard output.
-    fn stop(mut self) -> (Option<i32>, String) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let mut rest = String::new();

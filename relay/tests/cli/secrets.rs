@@ -84,7 +84,8 @@ async fn say_everything(address: &str, good: &str, bad: &str) {
         let payload = PAYLOAD.as_bytes().to_vec();
         let presence = ClientFrame::Ephemeral { channel: "c".to_owned(), payload };
         let open = ClientFrame::Open { channel: "c".to_owned(), cursor: None, newest: 5 };
-        let frames = [hello, open, presence].iter().map(encode_client).map(Message::binary);
+        let said = [hello, open, presence];
+        let frames = said.iter().map(encode_client).map(Message::binary);
         assert!(talk(&format!("ws://{address}/sync"), None, frames.collect()).await);
     }
     let path = format!("/api/channels/c/messages?at=id:{FIELD}");

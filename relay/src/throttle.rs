@@ -158,17 +158,17 @@ impl Throttle {
         self.has_users && self.applies_to(address) && self.ws.take(&user, self.now_us()).is_err()
     }
 
-    /// Notes a wrong credential of `address`.
-    pub(crate) fn failed(&self, address: IpAddr) {
-        if self.applies_to(address) {
-            let _ = self.failures.take(&AddressKey::from(address), self.now_us());
-        }
+    /// Counts a credential of `address` that may be wrong; false if too many were.
+    pub(crate) fn attempt(&self, address: IpAddr) -> bool {
+        !self.applies_to(address)
+            || self.failures.take(&AddressKey::from(address), self.now_us()).is_ok()
     }
 
-    /// Whether `address` showed too many wrong credentials to be listened to.
-    pub(crate) fn is_guessing(&self, address: IpAddr) -> bool {
-        self.applies_to(address)
-            && !self.failures.has_any(&AddressKey::from(address), self.now_us())
+    /// Takes an attempt back.
+    pub(crate) fn was_no_guess(&self, address: IpAddr) {
+        if self.applies_to(address) {
+            self.failures.give_back(&AddressKey::from(address));
+        }
     }
 
     const fn buckets(&self, kind: Kind) -> &Buckets {

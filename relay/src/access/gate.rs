@@ -9,9 +9,9 @@ use backscroll_core::message::check_user;
 impl Access {
     /// Who shows this with a request of `peer`.
     ///
-    /// An address that showed too many wrong credentials gets in with a right one only where it is
-    /// known to be right without further work: guessing is slow, and others behind the same
-    /// address stay in.
+    /// What is known to be right without further work gets in. All else is an attempt, of which an
+    /// address has a few: each is counted before it is checked, so that many at once are not more,
+    /// and given back if it was none. So guessing is slow, and others behind the address stay in.
     ///
     /// # Errors
     /// Nothing is shown where something must be, it is wrong, or others were too often.
@@ -21,16 +21,22 @@ impl Access {
         peer: Peer,
         throttle: &Throttle,
     ) -> Result<Identity, Denied> {
-        let entered = if !self.is_open() && throttle.is_guessing(peer.address) {
-            match shown {
-                Shown::Nothing => Err(Denied::Missing),
-                shown => self.check_cheaply(shown).ok_or(Denied::Guessing),
-            }
-        } else {
-            self.check(shown).await
-        };
-        note(entered.as_ref().err().copied(), peer, throttle);
-        entered
+        if self.is_open() || *shown == Shown::Nothing {
+            let entered = self.check(shown).await;
+            return entered.inspect_err(|denied| note(*denied, peer));
+        }
+        if let Some(identity) = self.check_cheaply(shown) {
+            return Ok(identity);
+        }
+        if !throttle.attempt(peer.address) {
+            note(Denied::Guessing, peer);
+            return Err(Denied::Guessing);
+        }
+        let entered = self.check(shown).await;
+        if entered.as_ref().err().is_none_or(|denied| !denied.may_be_a_guess()) {
+            throttle.was_no_guess(peer.address);
+        }
+        entered.inspect_err(|denied| note(*denied, peer))
     }
 
     /// Who says hello as `user`, with a credential there or one that its request `brought`.
@@ -54,26 +60,27 @@ impl Access {
             (shown, brought) => {
                 let shown = self.enter(&shown, peer, throttle).await?;
                 if brought.is_some_and(|brought| brought.user != shown.user) {
-                    note(Some(Denied::OtherUser), peer, throttle);
-                    return Err(Denied::OtherUser);
+                    return Err(others(peer, throttle));
                 }
                 shown
             }
         };
         if identity.user != user {
-            note(Some(Denied::OtherUser), peer, throttle);
-            return Err(Denied::OtherUser);
+            return Err(others(peer, throttle));
         }
         Ok(identity)
     }
 }
 
-fn note(denied: Option<Denied>, peer: Peer, throttle: &Throttle) {
-    let Some(denied) = denied else { return };
+/// A right credential under a wrong name is an attempt as well.
+fn others(peer: Peer, throttle: &Throttle) -> Denied {
+    throttle.attempt(peer.address);
+    note(Denied::OtherUser, peer);
+    Denied::OtherUser
+}
+
+fn note(denied: Denied, peer: Peer) {
     metrics::auth_failed(denied.reason());
-    if denied.may_be_a_guess() {
-        throttle.failed(peer.address);
-    }
     // A browser asks without a credential first, and a flood of wrong ones must not flood the log.
     if matches!(denied, Denied::Missing | Denied::Guessing) {
         tracing::debug!(reason = denied.reason(), address = %peer.address, "not let in");

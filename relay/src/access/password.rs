@@ -96,9 +96,11 @@ impl Passwords {
 
     /// Who `name` is, if this very password was right before.
     pub(super) fn remembered(&self, name: &str, password: &Secret) -> Option<Identity> {
-        let user = self.users.get(*self.by_name.get(name)?)?;
+        // First, so that a name that does not exist takes as long as one that does.
         let digest = self.digest(name, password);
-        self.verified().digests.contains(&digest).then(|| user.identity.clone())
+        let is_remembered = self.verified().digests.contains(&digest);
+        let user = self.users.get(*self.by_name.get(name)?)?;
+        is_remembered.then(|| user.identity.clone())
     }
 
     /// Checks a password.

@@ -102,8 +102,16 @@ impl Buckets {
         }
     }
 
-    /// Whether one of `key`'s could be taken.
-    pub(crate) fn has_any(&self, key: &impl Hash, now_us: u64) -> bool {
+    /// Gives back one of `key`'s that was taken.
+    pub(crate) fn give_back(&self, key: &impl Hash) {
+        let _ = self.at(key, |bucket| {
+            *bucket = bucket.saturating_sub(self.rate.every_us);
+            Ok(())
+        });
+    }
+
+    #[cfg(test)]
+    fn has_any(&self, key: &impl Hash, now_us: u64) -> bool {
         self.at(key, |bucket| self.rate.after(*bucket, now_us)).iter().any(Result::is_ok)
     }
 
@@ -167,5 +175,8 @@ mod tests {
         let locked_out = (1_000..2_000).filter(|key| !buckets.has_any(key, 0)).count();
         assert!(locked_out < 5, "{locked_out} of 1,000");
         assert!(buckets.has_any(&"guesser", 6_000_000), "one more after six seconds");
+        buckets.give_back(&"guesser");
+        assert!(buckets.take(&"guesser", 0).is_ok(), "or what was given back");
+        assert!(buckets.take(&"guesser", 0).is_err());
     }
 }

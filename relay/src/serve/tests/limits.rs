@@ -3,8 +3,11 @@
 use super::access::{bearer, token, with_tokens};
 use super::support::{Client, Relay, request};
 use super::sync::Sync;
-use crate::config::{Apply, Config, LimitsConfig};
+use crate::access::Secret;
+use crate::config::{AccessMode, Apply, Config, LimitsConfig};
 use backscroll_core::wire::{ClientFrame, Code, RelayFrame};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -227,6 +230,34 @@ async fn who_guesses_is_heard_no_more_and_who_knows_is() {
     assert_eq!(relay.request("GET", "/api/channels", &headers, "").await.status, 200);
     assert_eq!(relay.get("/api/channels").await.status, 401, "asking is not guessing");
     assert!(counter(&relay, name).await >= before + 5);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_once_are_no_more_than_guesses_one_by_one() {
+    let hash = crate::access::hash_password(&Secret::new("right")).unwrap();
+    let relay = Relay::start_with(|config| {
+        config.access.mode = AccessMode::Basic;
+        let user = json!([{"name": "ada", "password_hash": hash}]);
+        config.access.users = serde_json::from_value(user).unwrap();
+        config.limits.apply = Apply::Always;
+        (config.limits.auth_failures_per_minute, config.limits.auth_failures_burst) = (1, 5);
+    })
+    .await;
+    let get = |pair: String| {
+        let (address, basic) = (relay.address, format!("Basic {}", STANDARD.encode(pair)));
+        async move {
+            let headers = [("authorization", basic.as_str())];
+            request(address, "GET", "/api/channels", &headers, b"").await.status
+        }
+    };
+    assert_eq!(get("ada:right".to_owned()).await, 200);
+    let guesses = (0..40).map(|n| get(format!("ada:guess {n}")));
+    let mut statuses = futures_util::future::join_all(guesses).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 5, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 35, "{statuses:?}");
+    assert_eq!(get("ada:right".to_owned()).await, 200, "who was in before gets in");
     relay.stop().await.unwrap();
 }
 

@@ -167,10 +167,10 @@ impl Verified {
             return;
         }
         self.order.push_back(digest);
-        if self.order.len() > VERIFIED_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.digests.remove(&oldest);
-            }
+        if self.order.len() > VERIFIED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.digests.remove(&oldest);
         }
     }
 }

@@ -179,7 +179,8 @@ fn the_key_decides_the_algorithm_and_the_kid_the_key() {
     let by_pem = hmac(pem.as_bytes());
     let none = |_: &[u8]| Vec::new();
     type Sign<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
-    let cases: [(&str, Option<&str>, Sign<'_>, Result<(), Denied>); 14] = [
+    type Case<'a> = (&'a str, Option<&'a str>, Sign<'a>, Result<(), Denied>);
+    let cases: [Case<'_>; 14] = [
         ("HS256", Some("secret"), &by_secret, Ok(())),
         ("EdDSA", Some("public"), &by_ed, Ok(())),
         ("HS256", Some("public"), &by_public, Err(Denied::Algorithm)),

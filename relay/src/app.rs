@@ -6,6 +6,7 @@ use crate::http::{Blobs, Origins};
 use crate::hub::Hub;
 use crate::reads::Reads;
 use crate::shutdown::PhaseSetter;
+use crate::throttle::Throttle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct App {
     pub(crate) hub: Arc<Hub>,
     /// Who may do what.
     pub(crate) access: Access,
+    /// How much anyone gets.
+    pub(crate) throttle: Arc<Throttle>,
     /// Which web pages may connect.
     pub(crate) origins: Origins,
     /// What is taken of attachments.

@@ -7,6 +7,7 @@ mod check;
 mod connect;
 mod erase;
 mod export;
+mod hash_password;
 mod import;
 mod new_epoch;
 pub(crate) mod output;
@@ -16,6 +17,7 @@ mod send;
 mod serve;
 mod simulate;
 mod tail;
+mod token;
 
 use clap::{Parser, Subcommand};
 use std::error::Error;
@@ -51,6 +53,10 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Erase messages for good: their texts, attachments, edits and reactions
     Erase(erase::EraseArguments),
+    /// Make a token for a user, with a key of the configuration
+    Token(token::TokenArguments),
+    /// Hash a password, read from standard input, for the configuration
+    HashPassword,
     /// After a data folder was restored from a copy: have clients bring back what it lacks
     NewEpoch(new_epoch::NewEpochArguments),
 }
@@ -87,6 +93,8 @@ impl Arguments {
             Command::Backup(arguments) => backup::run(&arguments),
             Command::Restore(arguments) => backup::restore(&arguments),
             Command::Erase(arguments) => erase::run(&arguments),
+            Command::Token(arguments) => token::run(&arguments),
+            Command::HashPassword => hash_password::run(),
             Command::NewEpoch(arguments) => new_epoch::run(&arguments),
         }
     }

@@ -3,6 +3,12 @@
 //! The command line only fills [`Overrides`]; everything else about settings is here. Environment
 //! variables are `BACKSCROLL_SECTION__KEY`, as `BACKSCROLL_SERVER__LISTEN` (design 8.1).
 
+mod access;
+mod limits;
+
+pub use access::{AccessConfig, AccessMode, KeyAlgorithm, KeyConfig, UserConfig};
+pub use limits::{Apply, LimitsConfig};
+
 use crate::retention::Rule;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -21,6 +27,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// What is kept of attachments.
     pub blobs: BlobsConfig,
+    /// How much one connection, user or address may ask for.
+    pub limits: LimitsConfig,
     /// How logs are written.
     pub log: LogConfig,
     /// How long messages are kept; without a rule for its channel, for ever.
@@ -45,6 +53,9 @@ pub struct ServerConfig {
     pub origins: Vec<String>,
     /// Most connections at once; more are refused with 503.
     pub connections_max: usize,
+    /// Proxies in front of the relay, as addresses or networks (`10.0.0.0/8`): their
+    /// `X-Forwarded-For` says who the client is.
+    pub trusted_proxies: Vec<String>,
     /// How long a stopping relay waits for its sockets to close, in seconds.
     pub drain_timeout_s: u64,
 }
@@ -57,26 +68,6 @@ pub struct StoreConfig {
     pub data: PathBuf,
     /// MiB of the disk that stay free: below it writes must wait and the relay is not ready.
     pub disk_reserve_mib: u64,
-}
-
-/// Who may do what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccessConfig {
-    /// How users are told apart.
-    pub mode: AccessMode,
-    /// Lets `open` mode listen on an address that others can reach.
-    pub open_to_anyone: bool,
-}
-
-/// How users are told apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum AccessMode {
-    /// No credentials: names are taken as given.
-    #[default]
-    Open,
 }
 
 /// What is kept of attachments.
@@ -116,6 +107,7 @@ impl Default for ServerConfig {
             web: None,
             origins: Vec::new(),
             connections_max: 10_000,
+            trusted_proxies: Vec::new(),
             drain_timeout_s: 10,
         }
     }
@@ -124,12 +116,6 @@ impl Default for ServerConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self { data: PathBuf::from("./backscroll-data"), disk_reserve_mib: 256 }
-    }
-}
-
-impl Default for AccessConfig {
-    fn default() -> Self {
-        Self { mode: AccessMode::Open, open_to_anyone: false }
     }
 }
 
@@ -197,7 +183,7 @@ impl Config {
         overrides.apply(figment).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))
     }
 
-    /// The configuration as TOML, for `--print-config`.
+    /// The configuration as TOML, for `--print-config`; secrets are hidden.
     ///
     /// # Errors
     /// A path is not UTF-8.
@@ -273,6 +259,39 @@ mod tests {
         in_jail(|_| {
             let error = Config::load(Some(Path::new("none.toml")), &Overrides::default());
             assert!(matches!(error, Err(ConfigError::NoFile(_))));
+        });
+    }
+
+    #[test]
+    fn access_and_limits_are_read_and_secrets_are_not_printed() {
+        in_jail(|jail| {
+            let toml = r#"
+                [access]
+                mode = "token"
+                [[access.keys]]
+                kid = "k"
+                algorithm = "HS256"
+                secret = "tuna-melt"
+                [limits]
+                apply = "always"
+                ws_per_s = 5
+            "#;
+            jail.create_file("relay.toml", toml).unwrap();
+            jail.set_env("BACKSCROLL_LIMITS__WS_BURST", "7");
+            let config =
+                Config::load(Some(Path::new("relay.toml")), &Overrides::default()).unwrap();
+            assert_eq!(config.access.keys[0].secret.as_ref().unwrap().reveal(), "tuna-melt");
+            assert_eq!((config.limits.ws_per_s, config.limits.ws_burst), (5, 7));
+            assert_eq!(config.limits.connections_per_user, 20);
+            let printed = format!("{}{config:?}", config.to_toml().unwrap());
+            assert!(printed.contains("(hidden)") && !printed.contains("tuna"), "{printed}");
+        });
+        in_jail(|jail| {
+            let number = "[[access.keys]]\nkid = \"k\"\nalgorithm = \"HS256\"\nsecret = 4711";
+            jail.create_file("relay.toml", number).unwrap();
+            let error = Config::load(Some(Path::new("relay.toml")), &Overrides::default());
+            let error = format!("{:?}", error.unwrap_err());
+            assert!(!error.contains("4711"), "{error}");
         });
     }
 

@@ -56,8 +56,18 @@ pub(crate) trait Protocol: Send {
     /// Handles one frame; the next one is read when it is done. `Some` ends the socket.
     fn handle(&mut self, frame: Incoming) -> impl Future<Output = Option<Close>> + Send;
 
+    /// Notes a ping or pong, which asks for nothing. `Some` ends the socket.
+    fn handle_control(&mut self) -> Option<Close> {
+        None
+    }
+
     /// Until when the next frame must have come, if it must.
     fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// When the client's credential expires, if it does: the socket ends then, whatever it is at.
+    fn expires(&self) -> Option<Instant> {
         None
     }
 }
@@ -145,17 +155,13 @@ async fn read(
         }
     });
     loop {
-        let deadline = protocol.deadline();
-        let overdue = async move {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+        let overdue = until(protocol.deadline());
+        let mut expired = pin!(until(protocol.expires()));
         let frame = tokio::select! {
             biased;
             () = outbox.ended() => return Close::Gone,
             close = &mut leave => return close,
+            () = &mut expired => return expire(outbox),
             () = overdue => return Close::Late,
             frame = stream.next() => frame,
         };
@@ -164,7 +170,10 @@ async fn read(
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Binary(bytes))) => Incoming::Binary(bytes),
             // Pings and closes are answered by the next read.
-            Some(Ok(_)) => continue,
+            Some(Ok(_)) => match protocol.handle_control() {
+                Some(close) => return close,
+                None => continue,
+            },
             Some(Err(error)) => return close_of(&error),
             None => return Close::Gone,
         };
@@ -178,12 +187,32 @@ async fn read(
             biased;
             () = outbox.room() => {}
             close = &mut leave => return close,
+            () = &mut expired => return expire(outbox),
         }
-        if let Some(close) = protocol.handle(frame).await {
+        let handled = tokio::select! {
+            biased;
+            handled = protocol.handle(frame) => handled,
+            () = &mut expired => return expire(outbox),
+        };
+        if let Some(close) = handled {
             return close;
         }
         heard.set_busy(false);
     }
+}
+
+/// Waits until then; for ever, if that is never.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a socket whose credential expired: what still waits is not its bearer's any more.
+fn expire(outbox: &Outbox) -> Close {
+    outbox.end_at_once(Close::Expired);
+    Close::Expired
 }
 
 /// Sends answers in the order in which they were given, as they become known.

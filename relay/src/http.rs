@@ -1,11 +1,13 @@
 //! HTTP (design 8.3): the routes, errors as problem+json, and what all responses share.
 
+mod admission;
 mod blobs;
 mod channels;
 mod health;
 mod origins;
 mod pages;
 
+pub(crate) use admission::{peer_of, problem};
 pub(crate) use blobs::Blobs;
 pub(crate) use origins::Origins;
 
@@ -15,6 +17,7 @@ use crate::ws;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use backscroll_core::limits::FRAME_BYTES_MAX;
@@ -36,15 +39,21 @@ pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> R
         // Before the layers, so that these have a say in methods no route has: OPTIONS is theirs.
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(FRAME_BYTES_MAX))
+        // All of it needs a credential, what does not exist as well.
+        .layer(from_fn_with_state(app.clone(), admission::admitted))
         .layer(cors(&app))
         .route("/ws", get(ws::serve_json))
         .route("/sync", get(ws::serve_sync))
+        .layer(from_fn_with_state(app.clone(), admission::paced))
         .merge(health::routes());
     if with_metrics {
         router = router.merge(health::metrics_route());
     }
     let router = match web {
-        Some(folder) => router.fallback_service(pages::service(folder)),
+        Some(folder) => {
+            let paced = from_fn_with_state(app.clone(), admission::paced);
+            router.fallback_service(pages::service(folder).layer(paced))
+        }
         None => router.fallback(not_found),
     };
     router.method_not_allowed_fallback(method_not_allowed).with_state(app)
@@ -90,18 +99,25 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 pub(crate) struct Problem {
     status: StatusCode,
     refused: Refused,
+    /// What to show instead, with 401.
+    challenge: Option<&'static str>,
 }
 
 impl Problem {
     /// A refusal under a status of its own.
     pub(crate) const fn new(status: StatusCode, refused: Refused) -> Self {
-        Self { status, refused }
+        Self { status, refused, challenge: None }
+    }
+
+    /// The same, with what the client should show.
+    pub(crate) fn with_challenge(self, challenge: Option<&'static str>) -> Self {
+        Self { challenge, ..self }
     }
 }
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        Self { status: status_of(&refused.code), refused }
+        Self::new(status_of(&refused.code), refused)
     }
 }
 
@@ -127,7 +143,11 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, media_type);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(challenge) = self.challenge.filter(|_| self.status == StatusCode::UNAUTHORIZED)
+        {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self.status == StatusCode::UPGRADE_REQUIRED {

@@ -127,12 +127,18 @@ impl Hub {
             Committed::Entry(entry) => &entry.channel,
             Committed::Dropped(dropped) => &dropped.channel,
         };
-        if let Committed::Change(change) = event {
-            let viewers = self.viewers(channel);
-            if !viewers.is_empty() {
-                let change = Arc::new(change.clone());
-                viewers.iter().for_each(|viewer| viewer.deliver(&change));
+        match event {
+            Committed::Change(change) => {
+                let viewers = self.viewers(channel);
+                if !viewers.is_empty() {
+                    let change = Arc::new(change.clone());
+                    viewers.iter().for_each(|viewer| viewer.deliver(&change));
+                }
             }
+            // Rows are gone, and every place is another.
+            Committed::Dropped(_) => self.viewers(channel).iter().for_each(|viewer| viewer.lose()),
+            // The tombstones that follow an erasure are a change.
+            Committed::Entry(_) | Committed::Mark(_) => {}
         }
         let subscribers = self.subscribers(channel);
         let mut encoded = Encoded::new(event);

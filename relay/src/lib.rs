@@ -1,8 +1,8 @@
 //! The Backscroll relay: stores what it acknowledges, forwards to everyone once, serves any viewport.
 //!
 //! Reading order: [`store`], [`ranks`], [`index`], [`commit`], [`engine`], [`reader`], [`compact`],
-//! [`bulk`], [`check`]; then the network: [`config`], [`serve`], `hub`, `connection`, `view`, `ws`,
-//! `http`.
+//! [`bulk`], [`check`]; then the network: [`config`], [`identity`], [`access`], `throttle`,
+//! [`serve`], `hub`, `connection`, `view`, `ws`, `http`.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -19,6 +19,7 @@ pub mod disk;
 pub mod engine;
 mod http;
 mod hub;
+pub mod identity;
 pub mod index;
 pub mod limits;
 mod metrics;
@@ -31,5 +32,6 @@ pub mod retention;
 pub mod serve;
 pub mod shutdown;
 pub mod store;
+mod throttle;
 mod view;
 mod ws;

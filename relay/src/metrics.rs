@@ -53,6 +53,16 @@ pub(crate) fn refused(reason: &'static str) {
     counter!("backscroll_connections_refused_total", "reason" => reason).increment(1);
 }
 
+/// Notes a credential that was not taken.
+pub(crate) fn auth_failed(reason: &'static str) {
+    counter!("backscroll_auth_failures_total", "reason" => reason).increment(1);
+}
+
+/// Notes a frame (`ws`, `sync`) or request (`http`) that was refused or had to wait.
+pub(crate) fn rate_limited(kind: &'static str) {
+    counter!("backscroll_rate_limited_total", "kind" => kind).increment(1);
+}
+
 /// Notes how a socket ended.
 pub(crate) fn disconnected(code: u16) {
     counter!("backscroll_disconnects_total", "code" => code.to_string()).increment(1);

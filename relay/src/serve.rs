@@ -13,7 +13,7 @@ mod patient;
 pub(crate) use accept::Slot;
 pub(crate) use patient::Patient;
 
-use crate::access::{Access, OpenToOthers};
+use crate::access::{Access, AccessError, OpenToOthers};
 use crate::app::App;
 use crate::backup;
 use crate::config::Config;
@@ -26,7 +26,8 @@ use crate::metrics;
 use crate::reads::Reads;
 use crate::shutdown::{Phase, PhaseSetter, stop_signal};
 use crate::store::{Store, StoreError};
-use accept::Acceptor;
+use crate::throttle::{NoNetwork, Throttle, TrustedProxies};
+use accept::{Acceptor, Door};
 use axum::Router;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -56,6 +57,12 @@ pub enum ServeError {
     /// `open` mode on an address that others can reach.
     #[error(transparent)]
     OpenToOthers(#[from] OpenToOthers),
+    /// Users, keys or passwords are not as they must be.
+    #[error("access is not set up")]
+    Access(#[from] AccessError),
+    /// A proxy is no address.
+    #[error("server.trusted_proxies: {0:?} is neither an address nor a network as 10.0.0.0/8")]
+    Proxy(String),
     /// The folder of the demo app is not there.
     #[error("there is no folder {} with the demo app", .0.display())]
     NoWeb(PathBuf),
@@ -105,6 +112,7 @@ pub struct Server {
     /// Where commands ask for what needs the open store; without it they do without.
     control: Option<UnixListener>,
     config: Config,
+    proxies: Arc<TrustedProxies>,
 }
 
 impl Server {
@@ -123,7 +131,11 @@ impl Server {
         open: impl FnOnce() -> Result<Store, StoreError> + Send + 'static,
     ) -> Result<Self, ServeError> {
         let metrics = metrics::install();
-        let access = Access::new(&config.access);
+        let access = Access::from_config(&config.access)?;
+        let throttle = Arc::new(Throttle::new(&config.limits, config.access.mode));
+        let proxies = TrustedProxies::new(&config.server.trusted_proxies)
+            .map_err(|NoNetwork(text)| ServeError::Proxy(text))?;
+        let proxies = Arc::new(proxies);
         let (listener, address) = bind(&config.server.listen, Some(&access)).await?;
         let admin = match &config.server.admin_listen {
             Some(admin) => Some(bind(admin, None).await?.0),
@@ -143,6 +155,7 @@ impl Server {
             engine,
             hub,
             access,
+            throttle,
             origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
             blobs: Blobs::new(&config.blobs),
             phases: PhaseSetter::running(),
@@ -157,7 +170,8 @@ impl Server {
             tracing::warn!(%error, "no socket for commands: backup and erase need the relay stopped");
         }
         tracing::info!(%address, data = %config.store.data.display(), "serving");
-        Ok(Self { app, listener, admin, address, router, control: control.ok(), config })
+        let control = control.ok();
+        Ok(Self { app, listener, admin, address, router, control, config, proxies })
     }
 
     /// Where it serves.
@@ -171,8 +185,9 @@ impl Server {
     /// # Errors
     /// The store failed.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { app, listener, admin, router, control, config, .. } = self;
-        let acceptor = Acceptor::new(app.phases.watch(), config.server.connections_max);
+        let Self { app, listener, admin, router, control, config, proxies, .. } = self;
+        let door = Door { throttle: app.throttle.clone(), proxies };
+        let acceptor = Acceptor::new(app.phases.watch(), config.server.connections_max, door);
         tokio::spawn(acceptor.clone().run(listener, router));
         if let Some(admin) = admin {
             tokio::spawn(acceptor.clone().run(admin, http::admin_router(app.clone())));

@@ -4,69 +4,132 @@
 //! drained before it is closed: see [`crate::connection`].
 
 pub(crate) mod json;
+mod metered;
 pub(crate) mod sync;
 
+use crate::access::{SUBPROTOCOL, Shown, offers_subprotocol};
 use crate::app::App;
-use crate::connection::{self, Answers, Close, Outbox, Protocol};
-use crate::http::{Problem, is_upgrade};
+use crate::connection::{self, Answers, Close, Outbox};
+use crate::http::{Problem, is_upgrade, peer_of, problem};
+use crate::identity::Identity;
 use crate::metrics::{self, SocketMetrics};
 use crate::refused::{Code, Refused};
 use crate::serve::Patient;
 use crate::shutdown::Phase;
+use crate::throttle::{AddressPlace, Frames, Kind, Peer, UserPlace};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use metered::{Metered, Session};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// Most channels that one socket may follow.
-pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_024;
-
-/// `GET /ws`: the JSON interface.
+/// `GET /ws`: the JSON interface. Who connects is known before the upgrade.
 pub(crate) async fn serve_json(State(app): State<Arc<App>>, request: Request) -> Response {
-    let make = |app: Arc<App>, outbox, answers| {
-        // Without credentials to check, a JSON client is anonymous until a message names someone.
-        let user = app.access.identify(None, None)?;
-        Ok(json::JsonProtocol::new(app, user, outbox, answers))
+    let served = async {
+        let asked = Asked::check(&app, &request)?;
+        let shown = Shown::by_upgrade(request.headers(), request.uri());
+        let user = asked.enter(&app, &shown).await?;
+        let place = app.throttle.socket_of_user(&user.user, asked.peer.address);
+        let Ok(place) = place else {
+            metrics::refused("user");
+            return Err(too_many_sockets());
+        };
+        let make = |app: Arc<App>, outbox, answers| {
+            (json::JsonProtocol::new(app, user, outbox, answers), place)
+        };
+        upgrade(app.clone(), request, asked, Kind::Ws, make)
     };
-    upgrade(app, request, "ws", make).unwrap_or_else(IntoResponse::into_response)
+    served.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// `GET /sync`: the binary interface.
+/// `GET /sync`: the binary interface. A credential may come with the request or with `hello`.
 pub(crate) async fn serve_sync(State(app): State<Arc<App>>, request: Request) -> Response {
-    let make = |app, outbox, answers| Ok(sync::SyncProtocol::new(app, outbox, answers));
-    upgrade(app, request, "sync", make).unwrap_or_else(IntoResponse::into_response)
+    let served = async {
+        let asked = Asked::check(&app, &request)?;
+        let brought = match Shown::by_upgrade(request.headers(), request.uri()) {
+            Shown::Nothing => None,
+            shown => Some(asked.enter(&app, &shown).await?),
+        };
+        let peer = asked.peer;
+        let make = |app, outbox, answers| {
+            (sync::SyncProtocol::new(app, outbox, answers, peer, brought), None)
+        };
+        upgrade(app.clone(), request, asked, Kind::Sync, make)
+    };
+    served.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Answers the handshake and serves the socket in a task of its own.
-fn upgrade<P: Protocol + 'static>(
+/// A request for a WebSocket that is one, from a page that may connect.
+#[derive(Debug)]
+struct Asked {
+    peer: Peer,
+    key: HeaderValue,
+    /// Behind a proxy, where the connection itself is not the client's.
+    place: Option<AddressPlace>,
+}
+
+impl Asked {
+    fn check(app: &App, request: &Request) -> Result<Self, Problem> {
+        let key = handshake_key(request.headers())?;
+        if !app.origins.allow(request.headers()) {
+            metrics::refused("origin");
+            return Err(Refused::new(Code::Forbidden, "this origin may not connect").into());
+        }
+        if app.phases.phase() != Phase::Running {
+            metrics::refused("draining");
+            return Err(Refused::retry().into());
+        }
+        let peer = peer_of(request.extensions());
+        let mut place = None;
+        if peer.via_proxy {
+            place = app.throttle.socket_of_address(peer.address).map_err(|_| {
+                metrics::refused("address");
+                too_many_sockets()
+            })?;
+        }
+        Ok(Self { peer, key, place })
+    }
+
+    async fn enter(&self, app: &App, shown: &Shown) -> Result<Identity, Problem> {
+        let entered = app.access.enter(shown, self.peer, &app.throttle).await;
+        entered.map_err(|denied| {
+            metrics::refused("unauthorized");
+            problem(app, denied)
+        })
+    }
+}
+
+fn too_many_sockets() -> Problem {
+    Refused::new(Code::RateLimited, "too many connections").into()
+}
+
+/// Answers the handshake and serves the socket in a task of its own, as long as which the places
+/// are kept that it takes.
+fn upgrade<P: Session + 'static>(
     app: Arc<App>,
     mut request: Request,
-    transport: &'static str,
-    protocol: impl FnOnce(Arc<App>, Arc<Outbox>, Answers) -> Result<P, Refused>,
+    asked: Asked,
+    kind: Kind,
+    protocol: impl FnOnce(Arc<App>, Arc<Outbox>, Answers) -> (P, Option<UserPlace>),
 ) -> Result<Response, Problem> {
-    let key = handshake_key(request.headers())?;
-    if !app.origins.allow(request.headers()) {
-        metrics::refused("origin");
-        return Err(Refused::new(Code::Forbidden, "this origin may not connect").into());
-    }
-    if app.phases.phase() != Phase::Running {
-        metrics::refused("draining");
-        return Err(Refused::retry().into());
-    }
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Err(Refused::bad_request("the connection cannot be upgraded").into());
     };
+    let transport = kind.name();
     let outbox = Arc::new(Outbox::default());
     let (answers, answers_out) = Answers::new();
-    let protocol = protocol(app.clone(), outbox.clone(), answers)?;
+    let (protocol, user_place) = protocol(app.clone(), outbox.clone(), answers);
+    let frames = Frames::new(app.throttle.clone(), kind, asked.peer);
+    let protocol = Metered::new(protocol, kind, frames);
     let slot = request.extensions_mut().remove::<crate::serve::Slot>();
+    let places = (slot, asked.place, user_place);
     let sockets = app.sockets.clone();
     let task = async move {
         let metrics = SocketMetrics::new(transport);
@@ -78,7 +141,7 @@ fn upgrade<P: Protocol + 'static>(
             metrics::slow_consumer();
         }
         tracing::debug!(transport, code = close.code(), "socket closed");
-        drop(slot);
+        drop(places);
     };
     sockets.spawn(task);
     let mut response = Response::new(Body::empty());
@@ -86,7 +149,11 @@ fn upgrade<P: Protocol + 'static>(
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, asked.key);
+    if offers_subprotocol(request.headers()) {
+        let ours = HeaderValue::from_static(SUBPROTOCOL);
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, ours);
+    }
     Ok(response)
 }
 

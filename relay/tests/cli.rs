@@ -10,9 +10,15 @@
 mod bench;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/hostile.rs"]
+mod hostile;
 #[path = "cli/operations.rs"]
 mod operations;
 #[path = "cli/relay.rs"]
 mod relay;
 #[path = "cli/rows.rs"]
 mod rows;
+#[path = "cli/secrets.rs"]
+mod secrets;
+#[path = "cli/tokens.rs"]
+mod tokens;

@@ -25,8 +25,8 @@ export function backscroll(...args) {
 }
 
 /** A relay over `data`. */
-export async function startRelay(data, listen = '127.0.0.1:0') {
-  const child = spawn(BIN, ['serve', '--listen', listen, '--data', data], { stdio: ['ignore', 'pipe', 'ignore'] });
+export async function startRelay(data, listen = '127.0.0.1:0', flags = []) {
+  const child = spawn(BIN, ['serve', '--listen', listen, '--data', data, ...flags], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
   const url = line.replace('listening on ', '');
   const stop = async (signal = 'SIGTERM') => {

@@ -126,20 +126,26 @@ pub enum CloseCode {
     StoreFailed,
     /// The relay did not hear from the client in time.
     Silent,
+    /// The client's credential expired while it was connected: a fresh one resumes.
+    Expired,
+    /// The client asks for more than it may, or connects too often.
+    TooFast,
     /// The client broke the protocol.
     BadProtocol,
-    /// The credential is missing, wrong or expired.
+    /// The credential is missing or wrong, or had expired before.
     Unauthorized,
     /// The relay does not speak the client's version.
     Version,
 }
 
 impl CloseCode {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::GoingAway,
         Self::SlowConsumer,
         Self::StoreFailed,
         Self::Silent,
+        Self::Expired,
+        Self::TooFast,
         Self::BadProtocol,
         Self::Unauthorized,
         Self::Version,
@@ -153,6 +159,8 @@ impl CloseCode {
             Self::SlowConsumer => 4001,
             Self::StoreFailed => 4002,
             Self::Silent => 4003,
+            Self::Expired => 4004,
+            Self::TooFast => 4005,
             Self::BadProtocol => 4500,
             Self::Unauthorized => 4501,
             Self::Version => 4502,

@@ -1,11 +1,15 @@
 //! A client of the relay's `/ws` (design 8.2), for the demo commands: JSON text frames, one socket.
 
+use backscroll_relay::access::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::future::Future;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
@@ -22,6 +26,30 @@ const PAUSE_MS: std::ops::RangeInclusive<u64> = 200..=10_000;
 /// Where a relay's `/ws` is, from what the user typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RelayUrl(String);
+
+/// What to show a relay that asks for a credential.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Credential {
+    /// Token, or USER:PASSWORD, for a relay that asks for one
+    #[arg(long, value_name = "TOKEN", env = "BACKSCROLL_TOKEN", hide_env_values = true)]
+    token: Option<Secret>,
+}
+
+impl Credential {
+    /// The value of `Authorization`, if there is anything to show.
+    fn header(&self) -> Result<Option<HeaderValue>, ConnectError> {
+        let Some(token) = self.token.as_ref().map(Secret::reveal) else { return Ok(None) };
+        // A token has no colon, and a user's name neither.
+        let value = if token.contains(':') {
+            format!("Basic {}", STANDARD.encode(token))
+        } else {
+            format!("Bearer {token}")
+        };
+        let mut value = HeaderValue::from_str(&value).map_err(|_| ConnectError::Token)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
 
 /// Why there is no connection, or no longer one.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +69,17 @@ pub(crate) enum ConnectError {
         /// What happened.
         #[source]
         source: Box<tungstenite::Error>,
+    },
+    /// A token that no header can carry.
+    #[error("the token has characters that no token has")]
+    Token,
+    /// The relay wants another credential, or one at all.
+    #[error("{url} does not let this credential in ({status}); give another with --token")]
+    NotLetIn {
+        /// Where.
+        url: String,
+        /// What it answered.
+        status: u16,
     },
     /// Nobody answers in time.
     #[error("{0} does not answer")]
@@ -100,28 +139,49 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody answers, or what answers is no relay.
-    pub(crate) async fn open(RelayUrl(url): &RelayUrl) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(
+        RelayUrl(url): &RelayUrl,
+        credential: &Credential,
+    ) -> Result<Self, ConnectError> {
+        let unreachable = |source| match source {
+            tungstenite::Error::Http(response)
+                if matches!(response.status().as_u16(), 401 | 403) =>
+            {
+                ConnectError::NotLetIn { url: url.clone(), status: response.status().as_u16() }
+            }
+            source => ConnectError::Unreachable { url: url.clone(), source: Box::new(source) },
+        };
+        let mut request = url.as_str().into_client_request().map_err(unreachable)?;
+        if let Some(value) = credential.header()? {
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(ANSWER_BYTES_MAX);
         config.max_frame_size = Some(ANSWER_BYTES_MAX);
-        let connecting = connect_async_with_config(url.as_str(), Some(config), true);
+        let connecting = connect_async_with_config(request, Some(config), true);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Err(_) => Err(ConnectError::Timeout(url.clone())),
-            Ok(Err(source)) => {
-                Err(ConnectError::Unreachable { url: url.clone(), source: Box::new(source) })
-            }
+            Ok(Err(source)) => Err(unreachable(source)),
             Ok(Ok((socket, _))) => Ok(Self { socket }),
         }
     }
 
     /// Connects again after a connection broke, for as long as it takes.
-    pub(crate) async fn reopen(url: &RelayUrl) -> Self {
+    ///
+    /// # Errors
+    /// The relay does not take the credential any more: waiting does not help.
+    pub(crate) async fn reopen(
+        url: &RelayUrl,
+        credential: &Credential,
+    ) -> Result<Self, ConnectError> {
         let mut pause_ms = *PAUSE_MS.start();
         loop {
             let jitter = getrandom::u32().map_or(0, |random| u64::from(random) % pause_ms);
             tokio::time::sleep(Duration::from_millis(pause_ms / 2 + jitter)).await;
-            if let Ok(connection) = Self::open(url).await {
-                return connection;
+            match Self::open(url, credential).await {
+                Ok(connection) => return Ok(connection),
+                Err(error @ ConnectError::NotLetIn { .. }) => return Err(error),
+                Err(_) => {}
             }
             pause_ms = (pause_ms * 2).min(*PAUSE_MS.end());
         }

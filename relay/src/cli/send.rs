@@ -1,6 +1,6 @@
 //! `backscroll send`: one message, and the end only after the relay has it on disk.
 
-use super::connect::{self, ConnectError, Connection, RelayUrl};
+use super::connect::{self, ConnectError, Connection, Credential, RelayUrl};
 use super::{Failure, Outcome, output};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -14,12 +14,14 @@ pub(crate) struct SendArguments {
     /// The relay, as http://HOST:PORT, ws://HOST:PORT or HOST:PORT
     #[arg(long, value_name = "URL")]
     relay: RelayUrl,
+    #[command(flatten)]
+    credential: Credential,
     /// Channel to send to
     channel: String,
     /// The message's text
     #[arg(allow_hyphen_values = true)]
     text: String,
-    /// Sender's name [default: anonymous]
+    /// Sender's name [default: anonymous; with a credential, its user]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
 }
@@ -39,12 +41,12 @@ pub(super) fn run(arguments: &SendArguments) -> Result<Outcome, Failure> {
 }
 
 async fn send(arguments: &SendArguments) -> Result<Value, ConnectError> {
-    let SendArguments { relay, channel, text, from } = arguments;
+    let SendArguments { relay, credential, channel, text, from } = arguments;
     let mut command = json!({"command": "send", "channel": channel, "text": text, "ref": "send"});
     if let (Some(from), Some(fields)) = (from, command.as_object_mut()) {
         fields.insert("from".to_owned(), Value::from(from.as_str()));
     }
-    let mut connection = Connection::open(relay).await?;
+    let mut connection = Connection::open(relay, credential).await?;
     connection.feed(command.to_string()).await?;
     connection.flush().await?;
     loop {

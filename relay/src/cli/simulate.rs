@@ -2,7 +2,7 @@
 
 mod live;
 
-use super::connect::RelayUrl;
+use super::connect::{Credential, RelayUrl};
 use super::progress::{Progress, Unit};
 use super::row::Row;
 use super::{Failure, Outcome, output};
@@ -28,6 +28,8 @@ pub(crate) struct SimulateArguments {
     /// Send to this relay, as the messages are due
     #[arg(long, value_name = "URL", group = "to")]
     relay: Option<RelayUrl>,
+    #[command(flatten)]
+    credential: Credential,
     /// Write JSON Lines to this file, at once; - for standard output
     #[arg(long, value_name = "FILE", group = "to")]
     out: Option<PathBuf>,

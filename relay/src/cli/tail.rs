@@ -1,6 +1,6 @@
 //! `backscroll tail`: a channel's newest messages, then what comes, one line each.
 
-use super::connect::{self, ConnectError, Connection, RelayUrl};
+use super::connect::{self, ConnectError, Connection, Credential, RelayUrl};
 use super::{Failure, Outcome, output};
 use backscroll_core::limits::ROWS_MAX;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ pub(crate) struct TailArguments {
     /// The relay, as http://HOST:PORT, ws://HOST:PORT or HOST:PORT
     #[arg(long, value_name = "URL")]
     relay: RelayUrl,
+    #[command(flatten)]
+    credential: Credential,
     /// Channel to follow
     channel: String,
     /// How many of the newest messages to begin with
@@ -36,7 +38,7 @@ pub(super) fn run(arguments: &TailArguments) -> Result<Outcome, Failure> {
 /// Follows the channel over as many connections as it takes; only the first must succeed.
 async fn follow(arguments: &TailArguments) -> Result<Outcome, Failure> {
     let mut printer = Printer { json: arguments.json, seq: 0 };
-    let mut connection = Connection::open(&arguments.relay).await?;
+    let mut connection = Connection::open(&arguments.relay, &arguments.credential).await?;
     let mut last = arguments.last;
     loop {
         let lost = match follow_once(&mut connection, &arguments.channel, last, &mut printer).await
@@ -45,7 +47,7 @@ async fn follow(arguments: &TailArguments) -> Result<Outcome, Failure> {
             Ended::Lost(lost) => lost,
         };
         output::log(&format!("backscroll tail: {lost}; connecting again"));
-        connection = Connection::reopen(&arguments.relay).await;
+        connection = Connection::reopen(&arguments.relay, &arguments.credential).await?;
         // What came meanwhile is among these, and what was printed is known by its seq.
         last = ROWS_MAX;
     }

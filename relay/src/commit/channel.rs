@@ -161,8 +161,9 @@ impl Channel {
         Ok(*self.annotator.insert(ActorId16(actor)))
     }
 
-    /// Ends the relay's author in a window.
+    /// Ends the relay's authors in a window: its documents are begun anew, or it is ahead of them.
     pub(crate) fn retire_author(&mut self, window: Window) {
+        self.annotator = None;
         self.authors.remove(&window);
     }
 }

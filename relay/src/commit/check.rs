@@ -135,8 +135,18 @@ pub(super) fn check(
             }
         }
     }
-    let actor_user = actor.map_or_else(|| author.user.to_owned(), |actor| actor.user);
+    let actor_user = actor.map_or_else(|| author_of(&view, author).to_owned(), |actor| actor.user);
     Ok(Verdict::New(Box::new(New { view, actor_user })))
+}
+
+/// Whose an actor is that is new: who replicates brings others' actors, and these write on.
+fn author_of<'a>(view: &'a ChangeView, author: Author<'a>) -> &'a str {
+    match &view.body {
+        ChangeBody::Messages(ops) if author.rights.replicate => {
+            ops.first().map_or(author.user, |op| &op.content.from)
+        }
+        _ => author.user,
+    }
 }
 
 /// Reads a chunk. Automerge panics on some inputs, and one command must not take others down.
@@ -282,7 +292,8 @@ fn check_messages(
         return refuse(Code::Duplicate, format!("message {id} is stored already"));
     }
     let is_anothers = |op: &MessageOp| op.content.from != author.user;
-    if !author.rights.bridge && ops.iter().any(is_anothers) {
+    let Rights { bridge, replicate, .. } = author.rights;
+    if !bridge && !replicate && ops.iter().any(is_anothers) {
         return refuse(Code::Forbidden, "a message is from another user");
     }
     Ok(())
@@ -300,7 +311,9 @@ fn check_annotation(
     let Some(row) = row else {
         return refuse(Code::NotFound, format!("message {id} is not in window {window}"));
     };
-    let Rights { bridge, moderate, .. } = author.rights;
+    let Rights { bridge, moderate, replicate } = author.rights;
+    // Who may bring changes of others cannot be told from those others.
+    let bridge = bridge || replicate;
     let may = match &op.target {
         AnnotationKey::Reaction { user, .. } => bridge || user == author.user,
         AnnotationKey::Edit { .. } => bridge || content_of(&row)?.from == author.user,

@@ -6,35 +6,8 @@ use backscroll_core::window::Window;
 use backscroll_core::wire::LateRun;
 use bytes::Bytes;
 
+pub use crate::identity::{Identity, Rights};
 pub use backscroll_core::wire::Code;
-
-/// What a credential may do beyond writing as its own user (design 4.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// Write messages under other names.
-    pub bridge: bool,
-    /// Delete messages of others.
-    pub moderate: bool,
-    /// Bring changes that others authored.
-    pub replicate: bool,
-}
-
-/// Who asks: the credential's user, or in open mode the name that was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The user's name, 1-255 bytes.
-    pub user: String,
-    /// What else it may do.
-    pub rights: Rights,
-}
-
-impl Identity {
-    /// A user with no further rights.
-    #[must_use]
-    pub fn user(name: &str) -> Self {
-        Self { user: name.to_owned(), rights: Rights::default() }
-    }
-}
 
 /// Change chunks for one document of one window, from a sync client.
 #[derive(Clone, Debug)]

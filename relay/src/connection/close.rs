@@ -21,6 +21,10 @@ pub(crate) enum Close {
     Failed,
     /// The client did not answer pings.
     Silent,
+    /// The credential expired: a fresh one resumes.
+    Expired,
+    /// The client sends more than it may, or connects too often.
+    TooFast,
     /// A frame broke the WebSocket protocol.
     Protocol,
     /// A text frame was not UTF-8.
@@ -47,6 +51,8 @@ impl Close {
             Self::Failed => Ours::StoreFailed.as_u16(),
             // Nobody listens, most likely; whoever does shall come back.
             Self::Silent | Self::Late => Ours::Silent.as_u16(),
+            Self::Expired => Ours::Expired.as_u16(),
+            Self::TooFast => Ours::TooFast.as_u16(),
             Self::Protocol => 1002,
             Self::Utf8 => 1007,
             Self::TooBig => 1009,
@@ -65,6 +71,8 @@ impl Close {
             Self::Failed => "the relay cannot store: resume",
             Self::Silent => "no answer to pings: resume",
             Self::Late => "no hello in time: come back",
+            Self::Expired => "the credential expired: come back with another",
+            Self::TooFast => "too many requests: come back slower",
             Self::Protocol => "the frame breaks the WebSocket protocol",
             Self::Utf8 => "a text frame must be UTF-8",
             Self::TooBig => "a frame may have 1 MiB",

@@ -3,17 +3,17 @@
 //! Content never changes under its name, so it may be cached for ever. It was written by strangers:
 //! it is served as something a browser saves or shows, and never runs.
 
-use super::channels::identify;
 use super::{Problem, json, json_response};
 use crate::app::App;
 use crate::commit::NewBlob;
 use crate::config::BlobsConfig;
+use crate::identity::Identity;
 use crate::limits::{BLOB_BYTES_MAX, BLOB_UPLOAD_WAIT, BLOB_UPLOADS_MAX};
 use crate::refused::{Code, Refused};
 use crate::store::rows::BlobRow;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
@@ -82,14 +82,12 @@ struct StoredBody<'a> {
 /// `PUT`: 201 when it is on disk, 200 if it was there.
 pub(super) async fn put(
     State(app): State<Arc<App>>,
+    Extension(user): Extension<Identity>,
     name: Named,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if !app.origins.allow(&headers) {
-        return Err(Refused::new(Code::Forbidden, "this origin may not write").into());
-    }
-    let user = identify(&app, &headers)?;
+    app.access.check_write_anywhere(&user)?;
     let sha256 = named(name)?;
     if app.blobs.user_quota_bytes == 0 {
         return Err(Refused::new(Code::Forbidden, "this relay takes no attachments").into());
@@ -125,7 +123,6 @@ pub(super) async fn get(
     name: Named,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    identify(&app, &headers)?;
     let sha256 = named(name)?;
     let row = app.reads.run(move |view| Ok(view.blob(&sha256)?)).await?;
     let Some(row) = row else {

@@ -1,16 +1,17 @@
 //! `/api/channels`: the list, a viewport of a channel, and a message into it.
 
-use super::{Problem, json, json_response};
+use super::{Problem, json, json_response, peer_of};
 use crate::app::App;
 use crate::commit::{Identity, SendRequest};
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
-use crate::metrics::PublishMetrics;
+use crate::metrics::{self, PublishMetrics};
 use crate::refused::{Code, Refused};
 use crate::ws::json::{self as events, ROWS_DEFAULT};
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::Response;
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::{self, At};
@@ -34,9 +35,8 @@ struct ChannelItem {
 /// `GET /api/channels`: those that the caller may read.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Extension(user): Extension<Identity>,
 ) -> Result<Response, Problem> {
-    let user = identify(&app, &headers)?;
     let access = app.access.clone();
     let body = app.reads.run(move |view| {
         let channels = view.channels()?;
@@ -87,10 +87,9 @@ pub(super) async fn history(
     State(app): State<Arc<App>>,
     channel: Result<Path<String>, PathRejection>,
     viewport: Result<Query<Viewport>, QueryRejection>,
-    headers: HeaderMap,
+    Extension(user): Extension<Identity>,
 ) -> Result<Response, Problem> {
     let channel = named(channel)?;
-    let user = identify(&app, &headers)?;
     app.access.check_read(&user, &channel)?;
     let Query(viewport) =
         viewport.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
@@ -113,15 +112,17 @@ struct SentBody {
 pub(super) async fn send(
     State(app): State<Arc<App>>,
     channel: Result<Path<String>, PathRejection>,
+    Extension(user): Extension<Identity>,
+    extensions: Extensions,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    if !app.origins.allow(&headers) {
-        return Err(Refused::new(Code::Forbidden, "this origin may not write").into());
-    }
     let channel = named(channel)?;
-    let user = identify(&app, &headers)?;
     app.access.check_write(&user, &channel)?;
+    if app.throttle.is_send_too_much(&user.user, peer_of(&extensions).address) {
+        metrics::rate_limited("http");
+        return Err(Refused::new(Code::RateLimited, "too many messages").into());
+    }
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refused::new(Code::TooLarge, "a body may have 1 MiB"),
         _ => Refused::bad_request(rejection.body_text()),
@@ -163,10 +164,4 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
             Err(Refused::bad_request(bound))
         }
     }
-}
-
-/// Who calls: in `open` mode anybody, in the others the credential's user.
-pub(super) fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Refused> {
-    let token = headers.get("authorization").and_then(|value| value.to_str().ok());
-    app.access.identify(None, token)
 }

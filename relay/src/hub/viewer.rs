@@ -44,6 +44,12 @@ impl Viewer {
         self.filled.notify_one();
     }
 
+    /// Has the view read anew.
+    pub(super) fn lose(&self) {
+        *self.lock() = Waiting { is_lossy: true, ..Waiting::default() };
+        self.filled.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing panics while it holds the lock, so what it guards is whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)

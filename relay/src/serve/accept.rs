@@ -1,4 +1,5 @@
-//! The accept loop: HTTP/1 connections with a deadline for headers, bounded in number.
+//! The accept loop: HTTP/1 connections with a deadline for headers, bounded in number, over all and
+//! by address.
 //!
 //! The web framework's own loop installs no timer, so that a silent client would stay for ever, and
 //! counts nothing (references: relay 5).
@@ -9,6 +10,7 @@ use crate::limits::REFUSALS_MAX;
 use crate::metrics;
 use crate::refused::{Code, Refused};
 use crate::shutdown::Phases;
+use crate::throttle::{AddressPlace, Crowded, Throttle, TrustedProxies};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,9 +48,24 @@ const REFUSE_WITHIN: Duration = Duration::from_millis(200);
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// One of the connections that may be open at a time; a socket keeps it until it ends.
+/// What a client is told whose address has too many, or when too many come at once.
+const SLOW_DOWN: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// One of the connections that may be open at a time, over all and of its address; a socket keeps
+/// it until it ends.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub(crate) struct Slot(
+    #[expect(dead_code, reason = "held, not read")]
+    Arc<(OwnedSemaphorePermit, Option<AddressPlace>)>,
+);
+
+/// Who may connect how often.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) proxies: Arc<TrustedProxies>,
+}
 
 /// Accepts connections until the relay no longer runs.
 #[derive(Clone, Debug)]
@@ -56,14 +74,15 @@ pub(super) struct Acceptor {
     slots: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     connections: TaskTracker,
+    door: Door,
 }
 
 impl Acceptor {
     /// An acceptor of at most `connections_max` connections, over all its listeners.
-    pub(super) fn new(phases: Phases, connections_max: usize) -> Self {
+    pub(super) fn new(phases: Phases, connections_max: usize, door: Door) -> Self {
         let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        Self { phases, slots, refusals, connections: TaskTracker::new() }
+        Self { phases, slots, refusals, connections: TaskTracker::new(), door }
     }
 
     /// Serves `router` on `listener` until the relay no longer runs.
@@ -73,8 +92,8 @@ impl Acceptor {
                 _ = self.phases.left_running() => break,
                 accepted = listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok((stream, remote)) => (stream, remote.ip()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -82,22 +101,39 @@ impl Acceptor {
                 }
             };
             metrics::accepted();
-            match self.slots.clone().try_acquire_owned() {
-                Ok(permit) => {
-                    let slot = Slot(Arc::new(permit));
+            match self.slot(address) {
+                Ok(slot) => {
+                    let client = Client { address, slot, proxies: self.door.proxies.clone() };
                     let phases = self.phases.clone();
-                    self.connections.spawn(serve(stream, router.clone(), slot, phases));
+                    self.connections.spawn(serve(stream, router.clone(), client, phases));
                 }
-                Err(_) => {
-                    metrics::refused("too_many");
+                Err((reason, answer)) => {
+                    metrics::refused(reason);
                     // In a flood there is no time for an answer to everyone.
                     if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
-                        tokio::spawn(refuse(stream, permit));
+                        tokio::spawn(refuse(stream, answer, permit));
                     }
                 }
             }
         }
         self.connections.close();
+    }
+
+    /// A place for a connection of `address`, or why there is none and what it is told.
+    fn slot(&self, address: IpAddr) -> Result<Slot, (&'static str, &'static [u8])> {
+        // A proxy's connections are those of its clients: they are counted by request.
+        let place = if self.door.proxies.trust(address) {
+            None
+        } else {
+            self.door.throttle.connect(address).map_err(|crowded| match crowded {
+                Crowded::Accepts => ("accept_rate", SLOW_DOWN),
+                Crowded::Address => ("address", SLOW_DOWN),
+            })?
+        };
+        match self.slots.clone().try_acquire_owned() {
+            Ok(permit) => Ok(Slot(Arc::new((permit, place)))),
+            Err(_) => Err(("too_many", TOO_MANY)),
+        }
     }
 
     /// Waits until every HTTP connection has ended; upgraded ones end here when they are upgraded.
@@ -107,9 +143,9 @@ impl Acceptor {
     }
 }
 
-async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+async fn refuse(mut stream: TcpStream, answer: &'static [u8], _permit: OwnedSemaphorePermit) {
     let answer = async {
-        stream.write_all(TOO_MANY).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         // Closing over a request that was not read would reset the connection and lose the answer.
         tokio::io::copy(&mut stream.take(HEAD_BYTES_MAX as u64), &mut tokio::io::sink()).await
@@ -117,11 +153,21 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let _ = timeout(REFUSE_WITHIN, answer).await;
 }
 
-async fn serve(stream: TcpStream, router: Router, slot: Slot, mut phases: Phases) {
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+struct Client {
+    address: IpAddr,
+    slot: Slot,
+    proxies: Arc<TrustedProxies>,
+}
+
+async fn serve(stream: TcpStream, router: Router, client: Client, mut phases: Phases) {
     // Small frames must not wait for the acknowledgement of the ones before.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(slot.clone());
+        let peer = client.proxies.peer(client.address, request.headers());
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(client.slot.clone());
         respond(router.clone(), request)
     });
     let connection = http1::Builder::new()

@@ -16,7 +16,7 @@ mod view;
 pub(crate) use command::{ROWS_DEFAULT, checked_channel, checked_query, message, object};
 pub(crate) use event::{frames_of, history};
 
-use super::SUBSCRIPTIONS_MAX;
+use super::metered::Session;
 use crate::app::App;
 use crate::commit::{
     AnnotateRequest, Identity, Mark, NewMessage, Note, Permit, Refusal, SendRequest, Sent,
@@ -66,6 +66,21 @@ impl Protocol for JsonProtocol {
             self.refuse(&refused, reference.as_deref()).await;
         }
         None
+    }
+}
+
+impl Session for JsonProtocol {
+    fn identity(&self) -> Option<&Identity> {
+        Some(&self.user)
+    }
+
+    async fn too_many(&mut self, frame: &Incoming) {
+        let reference = match frame {
+            Incoming::Text(text) => Request::read(text, &self.app.access, &self.user).reference,
+            Incoming::Binary(_) => None,
+        };
+        let refused = Refused::new(Code::RateLimited, "too many frames: wait a while");
+        self.refuse(&refused, reference.as_deref()).await;
     }
 }
 
@@ -122,8 +137,9 @@ impl JsonProtocol {
         self.app.access.check_read(&self.user, channel)?;
         match self.subscribed.get(channel) {
             Some(subscribed) => subscribed.subscription().hold(),
-            None if self.subscribed.len() >= SUBSCRIPTIONS_MAX => {
-                let text = format!("a socket may subscribe to {SUBSCRIPTIONS_MAX} channels");
+            None if self.subscribed.len() >= self.app.throttle.channels_per_socket() => {
+                let max = self.app.throttle.channels_per_socket();
+                let text = format!("a socket may subscribe to {max} channels");
                 return Err(Refused::new(Code::RateLimited, text));
             }
             None => {

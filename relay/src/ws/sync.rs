@@ -20,15 +20,16 @@ mod segment;
 
 pub(crate) use outgoing::{frames_of, own_frames_of};
 
-use super::SUBSCRIPTIONS_MAX;
+use super::metered::Session;
 use crate::app::App;
 use crate::commit::{Identity, Mark, Push, PushOutcome};
 use crate::connection::{Answers, Close, Incoming, Outbox, Protocol, Reply};
 use crate::engine::{Unavailable, now_ms};
 use crate::hub::{Form, Subscribed};
 use crate::limits::HELLO_TIMEOUT;
-use crate::metrics::PublishMetrics;
+use crate::metrics::{self, PublishMetrics};
 use crate::refused::{Code, Refused};
+use crate::throttle::{Peer, UserPlace};
 use backscroll_core::limits::{
     CHANNELS_PAGE_MAX, CHUNK_BYTES_MAX, FETCH_WINDOWS_MAX, FRAME_BYTES_MAX, PUSH_CHUNKS_MAX,
 };
@@ -50,6 +51,11 @@ pub(crate) struct SyncProtocol {
     /// Who it is, once it said hello.
     user: Option<Identity>,
     hello_until: tokio::time::Instant,
+    peer: Peer,
+    /// Whose credential the request for the socket had.
+    brought: Option<Identity>,
+    /// One of the sockets of its user.
+    place: Option<UserPlace>,
     open: HashMap<String, Subscribed>,
     parts: PartIds,
     publishes: PublishMetrics,
@@ -90,6 +96,15 @@ impl Protocol for SyncProtocol {
     }
 }
 
+impl Session for SyncProtocol {
+    fn identity(&self) -> Option<&Identity> {
+        self.user.as_ref()
+    }
+
+    // Its frames are read later instead: none is refused.
+    async fn too_many(&mut self, _: &Incoming) {}
+}
+
 /// Reads a frame; `None` is one of a later version that may be skipped.
 fn read(frame: &Incoming) -> Result<Option<ClientFrame>, Refused> {
     match frame {
@@ -107,9 +122,18 @@ fn read(frame: &Incoming) -> Result<Option<ClientFrame>, Refused> {
 
 impl SyncProtocol {
     /// A client that has not said hello.
-    pub(crate) fn new(app: Arc<App>, outbox: Arc<Outbox>, answers: Answers) -> Self {
+    pub(crate) fn new(
+        app: Arc<App>,
+        outbox: Arc<Outbox>,
+        answers: Answers,
+        peer: Peer,
+        brought: Option<Identity>,
+    ) -> Self {
         Self {
             app,
+            peer,
+            brought,
+            place: None,
             outbox,
             answers,
             user: None,
@@ -174,13 +198,10 @@ impl SyncProtocol {
             self.refuse(&Refused::bad_request(text), About::default()).await;
             return Ok(Some(Close::Version));
         }
-        let token = token.as_ref().map(|token| token.0.as_str());
-        match self.app.access.identify(Some(&user), token) {
-            Ok(identity) => self.user = Some(identity),
-            Err(refused) => {
-                self.refuse(&refused, About::default()).await;
-                return Ok(Some(Close::Unauthorized));
-            }
+        let credential = token.as_ref().map(|token| token.0.as_str());
+        if let Err((refused, close)) = self.enter(&user, credential).await {
+            self.refuse(&refused, About::default()).await;
+            return Ok(Some(close));
         }
         self.answer(&RelayFrame::Welcome {
             version: PROTOCOL_VERSION,
@@ -189,6 +210,27 @@ impl SyncProtocol {
             limits: limits(),
         });
         Ok(None)
+    }
+
+    /// Takes in a client that says hello, or tells why not and how the socket ends.
+    async fn enter(
+        &mut self,
+        user: &str,
+        credential: Option<&str>,
+    ) -> Result<(), (Refused, Close)> {
+        let (app, brought) = (self.app.clone(), self.brought.take());
+        let entered = app.access.hello(user, credential, brought, self.peer, &app.throttle).await;
+        let identity = entered.map_err(|denied| {
+            let close = if denied.passes() { Close::TooFast } else { Close::Unauthorized };
+            (Refused::from(denied), close)
+        })?;
+        let place = app.throttle.socket_of_user(&identity.user, self.peer.address);
+        self.place = place.map_err(|()| {
+            metrics::refused("user");
+            (Refused::new(Code::RateLimited, "too many connections"), Close::TooFast)
+        })?;
+        self.user = Some(identity);
+        Ok(())
     }
 
     async fn open(
@@ -201,8 +243,9 @@ impl SyncProtocol {
         self.app.access.check_read(user, &channel)?;
         match self.open.get(&channel) {
             Some(subscribed) => subscribed.subscription().hold(),
-            None if self.open.len() >= SUBSCRIPTIONS_MAX => {
-                let text = format!("a socket may open {SUBSCRIPTIONS_MAX} channels");
+            None if self.open.len() >= self.app.throttle.channels_per_socket() => {
+                let max = self.app.throttle.channels_per_socket();
+                let text = format!("a socket may open {max} channels");
                 return Err(Refused::new(Code::RateLimited, text));
             }
             None => {
@@ -224,7 +267,7 @@ impl SyncProtocol {
         match answer {
             Ok(answer) => {
                 if cursor.is_some() {
-                    crate::metrics::recovered(answer.resumed);
+                    metrics::recovered(answer.resumed);
                 }
                 subscribed.subscription().open(answer.head_seq, answer.frames);
                 self.windows(0, &channel, answer.more).await

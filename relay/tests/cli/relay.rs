@@ -13,13 +13,30 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn start(bench: &Bench) -> Self {
-        let mut command = bench.command("serve --listen 127.0.0.1:0 --data d");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let command = bench.command("serve --listen 127.0.0.1:0 --data d");
+        Self::run(command, Stdio::null())
+    }
+
+    /// Runs `serve`, on a free port, with its log to `log`.
+    pub(crate) fn run(mut command: Command, log: Stdio) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
         let url = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
         Self { child, out, url }
+    }
+
+    /// Where it listens, as `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Its memory that is in use, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Asks it to stop; its exit status, and what else it wrote to standard output.

@@ -1,7 +1,7 @@
 //! Arrivals sent to a relay when they are due: pipelined, acknowledged one by one, sent again after
 //! a lost connection. Ids make that safe: the relay takes each message once.
 
-use super::super::connect::{self, ConnectError, Connection, RelayUrl};
+use super::super::connect::{self, ConnectError, Connection, Credential, RelayUrl};
 use super::super::progress::{Progress, Unit};
 use super::super::{Failure, Outcome, now_ms, output};
 use super::{FILE_COUNT, SimulateArguments};
@@ -25,6 +25,7 @@ const LAST_ACKS: Duration = Duration::from_secs(5);
 /// Sends until all are acknowledged, or Ctrl-C.
 pub(super) fn run(relay: &RelayUrl, arguments: &SimulateArguments) -> Result<Outcome, Failure> {
     let sender = Sender {
+        credential: arguments.credential.clone(),
         channel: arguments.channel.clone(),
         source: Source::new(arguments)?,
         due: Instant::now(),
@@ -93,6 +94,7 @@ struct Tally {
 }
 
 struct Sender {
+    credential: Credential,
     channel: String,
     source: Source,
     /// When the next message is to be sent.
@@ -108,14 +110,14 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self, relay: &RelayUrl, stop: &mut Signal) -> Result<Outcome, Failure> {
-        let mut connection = Connection::open(relay).await?;
+        let mut connection = Connection::open(relay, &self.credential).await?;
         while let Err(error) = self.send_all(&mut connection, stop).await {
             if !matches!(error, ConnectError::Closed(_) | ConnectError::Broken(_)) {
                 return Err(error.into());
             }
             self.progress.log(&format!("backscroll simulate: {error}; connecting again"));
             tokio::select! {
-                reopened = Connection::reopen(relay) => connection = reopened,
+                reopened = Connection::reopen(relay, &self.credential) => connection = reopened?,
                 _ = stop.recv() => break,
             }
         }

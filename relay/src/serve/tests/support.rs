@@ -176,6 +176,23 @@ impl Client {
         Ok(Self(soon("a handshake", connect).await?.0))
     }
 
+    /// Connects with these headers; `Err` is the status of the answer that is no upgrade.
+    pub(super) async fn connect_with(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        match soon("a handshake", tokio_tungstenite::connect_async(request)).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
     /// A client whose system holds little of what it does not read.
     pub(super) async fn connect_with_small_buffer(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();

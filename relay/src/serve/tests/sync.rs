@@ -7,8 +7,8 @@ use backscroll_core::message::{Content, MessageId};
 use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use backscroll_core::wire::{
-    Assembler, ClientFrame, Code, Cursor, Epoch, Have, PROTOCOL_VERSION, RelayFrame, decode_relay,
-    decode_seqs, encode_client,
+    Assembler, ClientFrame, Code, Cursor, Epoch, Have, PROTOCOL_VERSION, RelayFrame, Token,
+    decode_relay, decode_seqs, encode_client,
 };
 use serde_json::json;
 use std::net::SocketAddr;
@@ -18,31 +18,41 @@ use tokio_tungstenite::tungstenite::Message;
 const CHANNEL: &str = "c";
 
 /// A sync client that said hello.
-struct Sync {
-    client: Client,
+pub(super) struct Sync {
+    pub(super) client: Client,
     assembler: Assembler,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// Frames that were pieces of others.
     parts: usize,
 }
 
 impl Sync {
     async fn connect(address: SocketAddr, user: &str) -> Self {
-        let client = Client::connect(address, "/sync").await;
-        let assembler = Assembler::new();
-        let mut sync = Self { client, assembler, epoch: Epoch([0; 16]), parts: 0 };
-        let user = user.to_owned();
-        sync.send(&ClientFrame::Hello { version: PROTOCOL_VERSION, user, token: None }).await;
+        Self::hello(Client::connect(address, "/sync").await, user, None).await
+    }
+
+    /// Says hello, with a credential.
+    pub(super) async fn hello(client: Client, user: &str, token: Option<&str>) -> Self {
+        let mut sync = Self::greet(client, user, token).await;
         let RelayFrame::Welcome { epoch, .. } = sync.frame().await else { panic!("a welcome") };
         sync.epoch = epoch;
         sync
     }
 
-    async fn send(&mut self, frame: &ClientFrame) {
+    /// Says hello, whatever the answer is.
+    pub(super) async fn greet(client: Client, user: &str, token: Option<&str>) -> Self {
+        let assembler = Assembler::new();
+        let mut sync = Self { client, assembler, epoch: Epoch([0; 16]), parts: 0 };
+        let (user, token) = (user.to_owned(), token.map(|token| Token(token.to_owned())));
+        sync.send(&ClientFrame::Hello { version: PROTOCOL_VERSION, user, token }).await;
+        sync
+    }
+
+    pub(super) async fn send(&mut self, frame: &ClientFrame) {
         self.client.send_raw(Message::binary(encode_client(frame))).await;
     }
 
-    async fn frame(&mut self) -> RelayFrame {
+    pub(super) async fn frame(&mut self) -> RelayFrame {
         loop {
             let frame = self.client.frame().await.expect("a frame, not a close").into_data();
             let is_part = matches!(decode_relay(&frame), Ok(Some(RelayFrame::Part { .. })));
@@ -72,7 +82,7 @@ impl Sync {
         self.frame().await
     }
 
-    async fn error(&mut self) -> Code {
+    pub(super) async fn error(&mut self) -> Code {
         match self.frame().await {
             RelayFrame::Error { code, .. } => code,
             other => panic!("an error, not {other:?}"),
@@ -80,15 +90,15 @@ impl Sync {
     }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-fn message(time_ms: u64, tail: u128, from: &str, text: &str) -> (MessageId, Vec<u8>) {
+pub(super) fn message(time_ms: u64, tail: u128, from: &str, text: &str) -> (MessageId, Vec<u8>) {
     (MessageId::from_parts(time_ms, tail), Content::text(from, text).to_body().unwrap())
 }
 
-fn author(window: Window, actor: u8) -> MessageAuthor {
+pub(super) fn author(window: Window, actor: u8) -> MessageAuthor {
     MessageAuthor::new(window, ActorId16([actor; 16]))
 }
 

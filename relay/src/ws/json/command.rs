@@ -261,12 +261,11 @@ pub(crate) fn checked_query(query: Query) -> Result<Query, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AccessConfig;
 
     const ID: &str = "018bcfe5-6800-7000-8000-00000000004d";
 
     fn read(text: &str) -> Request {
-        Request::read(text, &Access::new(&AccessConfig::default()), &Identity::user("anonymous"))
+        Request::read(text, &Access::open(), &Identity::user("anonymous"))
     }
 
     fn command(text: &str) -> Command {

@@ -144,7 +144,7 @@ impl World {
                     return;
                 };
                 let rights = Rights { replicate: true, ..Rights::default() };
-                let from = Identity { user: "mirror".to_owned(), rights };
+                let from = Identity { rights, ..Identity::user("mirror") };
                 let again = Push { from, ..push("", *window, *doc, vec![chunk.clone()]) };
                 let expected = PushOutcome { stored: vec![*seq], refused: None };
                 let before = self.relay.dump();

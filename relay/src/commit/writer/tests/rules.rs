@@ -122,7 +122,7 @@ fn a_bridge_may_write_as_others_and_a_replica_may_bring_their_changes() {
     let mut ada = author(1);
     let chunk = write(&mut ada, &[(T0, 1, "bob", "a")]);
     let with = |rights, chunk: &[u8]| Push {
-        from: Identity { user: "ada".to_owned(), rights },
+        from: Identity { rights, ..Identity::user("ada") },
         ..messages(vec![chunk.to_vec()])
     };
     let bridge = Rights { bridge: true, ..Rights::default() };
@@ -130,14 +130,32 @@ fn a_bridge_may_write_as_others_and_a_replica_may_bring_their_changes() {
     let next = write(&mut ada, &[(T0 + 1, 1, "ada", "a")]);
     let replica = Push {
         from: Identity {
-            user: "mirror".to_owned(),
             rights: Rights { bridge: true, replicate: true, moderate: false },
+            ..Identity::user("mirror")
         },
         ..messages(vec![next])
     };
     assert!(relay.push(replica).0.refused.is_none());
     let last = write(&mut ada, &[(T0 + 2, 1, "ada", "a")]);
     assert!(relay.push(messages(vec![last])).0.refused.is_none(), "the actor is still ada's");
+    relay.assert_sound();
+}
+
+#[test]
+fn what_a_replica_brings_stays_its_authors() {
+    let mut relay = Relay::new();
+    let mut ada = author(1);
+    let chunk = write(&mut ada, &[(T0, 1, "ada", "a")]);
+    let rights = Rights { replicate: true, ..Rights::default() };
+    let mirror = Identity { rights, ..Identity::user("mirror") };
+    let brought = Push { from: mirror.clone(), ..messages(vec![chunk.clone()]) };
+    assert_eq!(relay.push(brought).0.stored, [1]);
+    assert_eq!(relay.push(messages(vec![chunk])).0.stored, [1], "ada's own copy is the same");
+    let next = write(&mut ada, &[(T0 + 1, 1, "ada", "b")]);
+    assert_eq!(relay.push(messages(vec![next])).0.stored, [2], "and she writes on");
+    let other = write(&mut author(2), &[(T0 + 2, 1, "ada", "c")]);
+    let bob = Push { from: Identity::user("bob"), ..messages(vec![other]) };
+    refused(&mut relay, bob, Code::Forbidden);
     relay.assert_sound();
 }
 

@@ -7,7 +7,7 @@
 
 mod annotate;
 pub(crate) mod apply;
-mod blob;
+pub(crate) mod blob;
 pub(crate) mod channel;
 pub(crate) mod check;
 pub mod command;

@@ -15,12 +15,12 @@ use crate::commit::{
 use crate::compact::Compactor;
 use crate::disk::DiskRoom;
 use crate::limits::{
-    DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX,
+    BLOB_PART_BYTES, DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX,
 };
 use crate::ranks::RankCache;
 use crate::reader::Reader;
 use crate::retention::Rule;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, keys};
 use backscroll_core::message::{
     BodyError, ContentError, check_channel, check_emoji, check_message_text, check_user,
 };
@@ -183,14 +183,19 @@ impl Engine {
         Err(Refusal::new(Code::Retry, "the relay's disk is full"))
     }
 
-    /// Stores an attachment; answers after the fsync, false if it was there.
+    /// Stores an attachment; answers after the fsync, false if it was there. It goes to the writer part
+    /// by part, each after the one before is on disk, so that messages need not wait for all of it.
     ///
     /// # Errors
     /// The user's quota is used up; `retry` if the writer takes nothing (more).
     pub async fn put_blob(&self, blob: NewBlob) -> Result<bool, Refusal> {
         self.check_disk()?;
-        let bytes = blob.bytes.len() + 512;
-        self.ask(bytes, |reply| Command::Blob { blob, reply }).await?
+        for (part, from) in (0..).zip((0..blob.bytes.len()).step_by(BLOB_PART_BYTES)) {
+            let to = blob.bytes.len().min(from + BLOB_PART_BYTES);
+            let (key, bytes) = (keys::blob_part(&blob.sha256, part), blob.bytes.slice(from..to));
+            self.ask(to - from + 64, |reply| Command::BlobPart { key, bytes, reply }).await?;
+        }
+        self.ask(512, |reply| Command::Blob { blob, reply }).await?
     }
 
     async fn ask<T>(

@@ -76,7 +76,7 @@ pub const REACTIONS_BYTES_MAX: usize = 64 << 10;
 pub const STANDING_ACTORS_MAX: usize = 16;
 
 /// Ops under one key among which those are looked for.
-pub const STANDING_OPS_MAX: usize = 256;
+pub const STANDING_OPS_MAX: usize = 32;
 
 /// Changes of a window's annotations among which the first seq of a repeated edit, deletion or
 /// reaction is looked for: each is read from the log.

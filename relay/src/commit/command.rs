@@ -105,8 +105,11 @@ pub enum Note {
     },
 }
 
+/// Answers whether a note may be made of a message from this author.
+type May = dyn Fn(&str) -> Result<(), Refusal> + Send + Sync;
+
 /// Whether a note may be made of a message from a given author: only the writer knows who that is.
-pub struct Permit(Box<dyn Fn(&str) -> Result<(), Refusal> + Send + Sync>);
+pub struct Permit(Box<May>);
 
 impl Permit {
     /// A permit that asks `may`.

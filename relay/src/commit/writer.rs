@@ -77,7 +77,13 @@ pub(crate) enum Command {
         mark: Mark,
         reply: Reply<Result<(), Refusal>>,
     },
-    /// Answered whether it is new.
+    /// A part of an attachment that is to come.
+    BlobPart {
+        key: Vec<u8>,
+        bytes: bytes::Bytes,
+        reply: Reply<()>,
+    },
+    /// An attachment whose parts are stored; answered whether it is new.
     Blob {
         blob: NewBlob,
         reply: Reply<Result<bool, Refusal>>,
@@ -125,7 +131,7 @@ pub(super) enum Answer {
     Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
     Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
     Blob(Reply<Result<bool, Refusal>>, Result<bool, Refusal>),
-    Compacted(Reply<()>),
+    Done(Reply<()>),
     Erased(Reply<Result<ErasedWindow, Refusal>>, Result<ErasedWindow, Refusal>),
     Dropped(Reply<DroppedWindows>, DroppedWindows),
 }
@@ -138,7 +144,7 @@ impl Answer {
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
             Self::Mark(reply, outcome) => drop(reply.send(outcome)),
             Self::Blob(reply, outcome) => drop(reply.send(outcome)),
-            Self::Compacted(reply) => drop(reply.send(())),
+            Self::Done(reply) => drop(reply.send(())),
             Self::Erased(reply, outcome) => drop(reply.send(outcome)),
             Self::Dropped(reply, outcome) => drop(reply.send(outcome)),
         }
@@ -218,6 +224,10 @@ impl Writer {
                     let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
                     work.answers.push(Answer::Mark(reply, outcome));
                 }
+                Command::BlobPart { key, bytes, reply } => {
+                    work.txn.put(Family::Blobs, key, bytes.to_vec());
+                    work.answers.push(Answer::Done(reply));
+                }
                 Command::Blob { blob, reply } => {
                     let outcome = put_blob(&mut work, &blob)?;
                     work.answers.push(Answer::Blob(reply, outcome));
@@ -225,7 +235,7 @@ impl Writer {
                 Command::Compacted { compacted, reply } => {
                     let channel = names.get(&mut work.txn, &compacted.channel)?;
                     put_compacted(&mut work.txn, channel, *compacted)?;
-                    work.answers.push(Answer::Compacted(reply));
+                    work.answers.push(Answer::Done(reply));
                 }
                 Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
                 Command::Erase { erase: request, reply } => {

@@ -6,6 +6,7 @@
 use super::{Problem, json, json_response};
 use crate::app::App;
 use crate::commit::NewBlob;
+use crate::commit::blob::room;
 use crate::config::BlobsConfig;
 use crate::identity::Identity;
 use crate::limits::{BLOB_BYTES_MAX, BLOB_UPLOAD_WAIT, BLOB_UPLOADS_MAX};
@@ -103,18 +104,33 @@ pub(super) async fn put(
         let refused = Refused::bad_request(format!("the body's SHA-256 is {}", hex(&found)));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused));
     }
-    let len = bytes.len();
+    let (len, quota_bytes, by) = (bytes.len(), app.blobs.user_quota_bytes, user.user.clone());
+    // The writer has the last word; before that nothing is written for who has no room.
+    let is_there = app.reads.run(move |view| {
+        if view.blob(&sha256)?.is_some() {
+            return Ok(true);
+        }
+        room(view.blob_usage(&by)?, len as u64, quota_bytes).map_err(Refused::from)?;
+        Ok(false)
+    });
+    if is_there.await? {
+        return Ok(stored(&sha256, len, StatusCode::OK));
+    }
     let blob = NewBlob {
         sha256,
         media_type: media_type(&headers).to_owned(),
         bytes,
         user: user.user,
-        quota_bytes: app.blobs.user_quota_bytes,
+        quota_bytes,
     };
     let is_new = app.engine.put_blob(blob).await.map_err(Refused::from)?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let name = hex(&sha256);
-    Ok(json_response(status, json(&StoredBody { sha256: &name, bytes: len, duplicate: !is_new })))
+    Ok(stored(&sha256, len, if is_new { StatusCode::CREATED } else { StatusCode::OK }))
+}
+
+fn stored(sha256: &[u8; 32], bytes: usize, status: StatusCode) -> Response {
+    let name = hex(sha256);
+    let duplicate = status == StatusCode::OK;
+    json_response(status, json(&StoredBody { sha256: &name, bytes, duplicate }))
 }
 
 /// `GET` and `HEAD`: its bytes, part by part as the client takes them.

@@ -3,7 +3,7 @@
 use super::{ReadError, View};
 use crate::store::keys;
 use crate::store::kv::Family;
-use crate::store::rows::BlobRow;
+use crate::store::rows::{BlobRow, BlobUsageRow};
 
 impl View<'_> {
     /// What is known of an attachment.
@@ -12,6 +12,11 @@ impl View<'_> {
     /// The store cannot be read.
     pub fn blob(&self, sha256: &[u8; 32]) -> Result<Option<BlobRow>, ReadError> {
         Ok(self.row(Family::Blobs, &keys::blob(sha256))?)
+    }
+
+    /// What a user has stored of attachments.
+    pub(crate) fn blob_usage(&self, user: &str) -> Result<BlobUsageRow, ReadError> {
+        Ok(self.row(Family::Blobs, &keys::blob_usage(user))?.unwrap_or_default())
     }
 
     /// A part of an attachment's bytes, from 0; they have

@@ -10,6 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -163,29 +164,20 @@ async fn check(relay: &Relay, number: u32, steps: Vec<Step>) -> u64 {
 
 #[tokio::test]
 async fn a_view_is_what_history_says_whatever_happens() {
-    let relay = Relay::start();
+    let relay = Arc::new(Relay::start());
     let cases = std::env::var("CASES").ok().map_or(12, |n| n.parse().expect("a number"));
     let mut runner = TestRunner::new(Config::default());
     let mut deltas = 0;
     for number in 0..cases {
         let steps = steps().new_tree(&mut runner).expect("steps").current();
         let shown = format!("{steps:?}");
-        let checked = check(&relay, number, steps);
-        // Shown only if it fails: a panic unwinds through here.
-        let guard = Shown(&shown);
-        deltas += checked.await;
-        std::mem::forget(guard);
+        let relay = relay.clone();
+        match tokio::spawn(async move { check(&relay, number, steps).await }).await {
+            Ok(told) => deltas += told,
+            Err(error) => panic!("{error} with {shown}"),
+        }
     }
     assert!(deltas > 0);
-}
-
-/// Shows the steps of a case that failed.
-struct Shown<'a>(&'a str);
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        eprintln!("failed with {}", self.0);
-    }
 }
 
 #[tokio::test]

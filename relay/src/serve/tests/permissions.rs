@@ -26,6 +26,8 @@ enum Need {
     Read,
     /// Writing.
     Write,
+    /// Deleting what others wrote.
+    Moderate,
     /// Writing as others.
     Bridge,
 }
@@ -53,7 +55,7 @@ impl Holder {
             holder("reader", Some(Need::Read), CLOSED, "read", &[]),
             holder("reader with every right", Some(Need::Read), CLOSED, "read", &every),
             holder("writer", Some(Need::Write), "clos*", "write", &[]),
-            holder("moderator", Some(Need::Write), CLOSED, "write", &["moderate"]),
+            holder("moderator", Some(Need::Moderate), CLOSED, "write", &["moderate"]),
             holder("replica", Some(Need::Write), CLOSED, "write", &["replicate"]),
             holder("bridge", Some(Need::Bridge), CLOSED, "write", &["bridge"]),
         ]
@@ -123,38 +125,68 @@ async fn over_http() {
     relay.stop().await.unwrap();
 }
 
-/// Commands of `/ws` on a channel, with what they need. Those for which there is `None` are
-/// forbidden to who may not read; what else they need depends on the message.
-fn commands(channel: &str, id: &str) -> Vec<(Value, Option<Need>)> {
+#[tokio::test(flavor = "multi_thread")]
+async fn attachments() {
+    let (relay, _bob, _) = guarded().await;
+    // The SHA-256 of `abc` (FIPS 180-2).
+    let path = "/api/blobs/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let reader = bearer(&token("eve", &[("*", "read")], &["bridge", "moderate", "replicate"]));
+    let writer = bearer(&token("ada", &[("own", "write")], &[]));
+    for (credential, method, status) in [
+        (None, "PUT", 401),
+        (Some(&reader), "PUT", 403),
+        (Some(&reader), "GET", 404),
+        (Some(&writer), "PUT", 201),
+        (Some(&writer), "GET", 200),
+        (Some(&reader), "GET", 200),
+        (None, "GET", 401),
+        (None, "HEAD", 401),
+    ] {
+        let headers: Vec<_> = credential.iter().map(|it| ("authorization", it.as_str())).collect();
+        let body = if method == "PUT" { "abc" } else { "" };
+        let answer = relay.request(method, path, &headers, body).await;
+        assert_eq!(answer.status, status, "{method} by {credential:?}");
+        assert!(status == 200 || !answer.body.ends_with(b"abc"), "{method} by {credential:?}");
+    }
+    relay.stop().await.unwrap();
+}
+
+/// Commands of `/ws` on a channel, with what they need; `id` and `other` are messages of `bob`.
+fn commands(channel: &str, id: &str, other: &str) -> Vec<(Value, Need)> {
     vec![
-        (json!({"command": "subscribe", "channel": channel}), Some(Need::Read)),
-        (json!({"command": "history", "channel": channel}), Some(Need::Read)),
-        (json!({"command": "history", "channel": channel, "at": {"id": id}}), Some(Need::Read)),
-        (json!({"command": "history", "channel": channel, "at": {"index": 0}}), Some(Need::Read)),
-        (json!({"command": "send", "channel": channel, "text": "x"}), Some(Need::Write)),
+        (json!({"command": "subscribe", "channel": channel}), Need::Read),
+        (json!({"command": "history", "channel": channel}), Need::Read),
+        (json!({"command": "history", "channel": channel, "at": {"id": id}}), Need::Read),
+        (json!({"command": "history", "channel": channel, "at": {"index": 0}}), Need::Read),
+        (json!({"command": "send", "channel": channel, "text": "x"}), Need::Write),
         (
             json!({"command": "send", "channel": channel, "text": "x", "from": "ada"}),
-            Some(Need::Write),
+            Need::Write,
         ),
         (
             json!({"command": "send", "channel": channel, "text": "x", "from": "bob"}),
-            Some(Need::Bridge),
+            Need::Bridge,
         ),
         (
             json!({"command": "send", "channel": channel, "text": MARKER, "id": id}),
-            Some(Need::Write),
+            Need::Write,
         ),
         (
             json!({"command": "view", "channel": channel, "at": "latest", "before": 5, "after": 0}),
-            None,
+            Need::Read,
         ),
-        (json!({"command": "edit", "channel": channel, "id": id, "text": "y"}), None),
-        (json!({"command": "delete", "channel": channel, "id": id}), None),
+        (json!({"command": "mark", "channel": channel, "read": id}), Need::Read),
         (
             json!({"command": "react", "channel": channel, "id": id, "emoji": "+1", "on": true}),
-            None,
+            Need::Write,
         ),
-        (json!({"command": "mark", "channel": channel, "read": id}), None),
+        (
+            json!({"command": "react", "channel": channel, "id": id, "emoji": "+1", "on": true,
+                   "from": "bob"}),
+            Need::Bridge,
+        ),
+        (json!({"command": "edit", "channel": channel, "id": other, "text": "y"}), Need::Bridge),
+        (json!({"command": "delete", "channel": channel, "id": other}), Need::Moderate),
     ]
 }
 
@@ -174,20 +206,18 @@ async fn over_ws() {
     let (relay, mut bob, id) = guarded().await;
     for holder in Holder::all() {
         let mut client = holder.ws(&relay).await;
-        let absent = commands(ABSENT, &id);
-        for ((command, need), (elsewhere, _)) in commands(CLOSED, &id).iter().zip(absent) {
+        let other = bob.say(CLOSED, MARKER).await["id"].as_str().unwrap().to_owned();
+        let absent = commands(ABSENT, &id, &other);
+        for ((command, need), (elsewhere, _)) in commands(CLOSED, &id, &other).iter().zip(absent) {
             client.send(command).await;
             let event = answer(&mut client).await;
             let about = format!("{}: {command}: {event}", holder.what);
             let taken = command["command"] == "send" && command["id"] == id;
-            match need {
+            match holder.may(*need) {
                 // That the id is taken is for those to know who may write.
-                Some(need) if holder.may(*need) && taken => {
-                    assert_eq!(event["code"], "id_taken", "{about}");
-                }
-                Some(need) if holder.may(*need) => assert_ne!(event["event"], "error", "{about}"),
-                Some(_) => assert_eq!(event["code"], "forbidden", "{about}"),
-                None => {}
+                true if taken => assert_eq!(event["code"], "id_taken", "{about}"),
+                true => assert_ne!(event["event"], "error", "{about}"),
+                false => assert_eq!(event["code"], "forbidden", "{about}"),
             }
             if !holder.may(Need::Read) {
                 assert_eq!(event["event"], "error", "{about}");

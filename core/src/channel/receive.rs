@@ -174,7 +174,17 @@ impl Channel {
             stays
         });
         self.rebuild();
+        if !new_epoch && !is_first {
+            self.forget_late_of_dropped();
+        }
         self.changed.reset = true;
+    }
+
+    /// Late messages older than all there is were dropped by a retention: nobody can see them.
+    fn forget_late_of_dropped(&mut self) {
+        let oldest_ms = self.directory.iter().map(|(_, entry)| entry.first_ms).min();
+        let Some(last_ms) = oldest_ms.unwrap_or(TIME_MS_MAX).checked_sub(1) else { return };
+        self.late_seen(MessageId::first_of(0), MessageId::from_parts(last_ms, u128::MAX));
     }
 
     /// Builds the timeline anew from directory, loaded windows and own messages.

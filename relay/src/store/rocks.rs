@@ -206,7 +206,9 @@ impl Kv for RocksKv {
                 self.db.compact_range_cf_opt(family, start, end, &options);
             }
         }
-        Ok(())
+        // Files that nothing needs any more are deleted in the background: wait for that.
+        self.db.disable_file_deletions()?;
+        Ok(self.db.enable_file_deletions()?)
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {

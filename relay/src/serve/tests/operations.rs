@@ -5,7 +5,7 @@ use crate::backup;
 use crate::control::{Answer, Connection, Request};
 use crate::retention::Rule;
 use backscroll_core::channel::{Item, MessageRow};
-use backscroll_core::client::{self, Event, Now, Options, ViewId};
+use backscroll_core::client::{self, Edge, Event, Follow, Now, Options, ViewId};
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::viewport::{At, Query};
 use serde_json::{Value, json};
@@ -205,10 +205,18 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
         "before": 50, "after": 0}))
         .await;
     assert_eq!((&before["total"], &before["seq"]), (&json!(10), &json!(10)));
+    // Its reader sees the newest only.
+    let (newest, now) = (Edge::Id(live.rows()[9].id), live.now());
+    live.client.set_visible(live.view, newest, newest, Follow::Stay, now).unwrap();
+    let late = json!({"command": "send", "channel": "c", "text": "old", "sent_at": YEAR_2010 + 9});
+    json_client.send(&late).await;
+    live.until("what is late", |rows| rows.len() == 11).await;
+    assert_eq!(live.client.late(live.view).unwrap().total, 1);
     live.say("one more");
     let is_kept =
         |rows: &[MessageRow]| rows.len() == 6 && rows.iter().all(|row| text_of(row) != "old");
     live.until("what is kept", is_kept).await;
+    assert_eq!(live.client.late(live.view).unwrap().total, 0, "what is gone is no news");
     live.say("after");
     live.until("what is said after", |rows| rows.len() == 7).await;
     let after = json_client
@@ -216,7 +224,7 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
         "before": 0, "after": 50}))
         .await;
     assert_eq!((&after["total"], &after["start"]), (&json!(7), &json!(0)));
-    assert_eq!(after["seq"], 13, "12 messages and the mark of the retention");
+    assert_eq!(after["seq"], 14, "13 messages and the mark of the retention");
     let texts: Vec<_> = after["messages"].as_array().unwrap().iter().map(|m| &m["text"]).collect();
     let mut rows = live.rows();
     rows.sort_by_key(|row| row.id);

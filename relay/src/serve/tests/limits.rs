@@ -52,7 +52,16 @@ async fn ws(relay: &Relay, credential: &str) -> Result<Client, u16> {
 
 /// A counter of the process; other tests may raise it too.
 async fn counter(relay: &Relay, name: &str) -> u64 {
-    let text = String::from_utf8(relay.get("/metrics").await.body).unwrap();
+    let served = async {
+        loop {
+            // A connection that has just been closed may still count.
+            let answer = relay.get("/metrics").await;
+            if answer.status == 200 {
+                return answer.body;
+            }
+        }
+    };
+    let text = String::from_utf8(super::support::soon("the figures", served).await).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |value| value.trim().parse().unwrap())
 }

@@ -10,7 +10,7 @@ import type { Storage } from './storage.js';
 import { Cell } from './store.js';
 import { Connection as Link } from './transport.js';
 import type { OpenSocket } from './transport.js';
-import type { Change, Channel, ChannelInfo, Client, ClientOptions, Connection, MsgId } from './types.js';
+import type { Channel, ChannelInfo, Client, ClientOptions, Connection, MsgId } from './types.js';
 import { Wake } from './wake.js';
 
 /** How often the channel list is asked for while somebody looks at it, in ms. */
@@ -23,7 +23,7 @@ const RESTARTS_MS = 60_000;
 type Event =
   | { event: 'connect' | 'connection' | 'channels' }
   | { event: 'disconnect'; code: string }
-  | { event: 'changed'; channel: string; reason: Change['reason']; sent: boolean }
+  | { event: 'changed'; channel: string; reset: boolean; sent: boolean }
   | { event: 'error'; code: string; text: string }
   | { event: 'problem'; channel: string; text: string }
   | { event: 'refused'; channel: string; id: MsgId; code: string }
@@ -242,7 +242,7 @@ export class LiveClient implements Client {
         break;
       case 'changed': {
         const channel = this.#channels.get(event.channel);
-        channel?.changed(event.reason);
+        channel?.changed(event.reset);
         // What was written here shows at once, what came from elsewhere with the next frame.
         if (event.sent) channel?.flush();
         this.#listDirty = true;

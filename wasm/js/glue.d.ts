@@ -39,7 +39,8 @@ export interface Engine {
   openView(channel: string, query: string): number;
   moveView(view: number, query: string): void;
   closeView(view: number): void;
-  view(view: number): string;
+  pollView(view: number): string | undefined;
+  isDamaged(view: number): boolean;
   setVisible(view: number, edges: string, atEnd: boolean): void;
   pollStorage(): Uint8Array | undefined;
   stored(batch: number): void;

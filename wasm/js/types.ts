@@ -166,7 +166,10 @@ export interface EditOptions {
   readonly data?: Json;
 }
 
-/** How a view is opened. `before + after` rows, 5,000 at most, are kept around the anchor. */
+/**
+ * How a view is opened: with `before + after` rows, 5,000 at most, around the anchor. What comes in between
+ * them, or at an end of the channel they reach, is added; beyond twice as many those far from it leave.
+ */
 export interface ViewOptions {
   /** `'latest'` by default. */
   readonly at?: At;

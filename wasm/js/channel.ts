@@ -265,6 +265,11 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
     for (const view of this.#views) view.arrive();
   }
 
+  /** The engine was told something. */
+  followUp(): void {
+    for (const view of this.#views) view.followUp();
+  }
+
   reads(view: LiveView): void {
     this.#reading = view;
     this.late.refresh();

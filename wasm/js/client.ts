@@ -93,7 +93,10 @@ export class LiveClient implements Client {
     this.#parts = parts;
     this.#place = place;
     this.#guard = this.#newGuard(parts.engine);
-    this.drafts = new Drafts(place?.storage, (thrown) => { this.report(toError(thrown, 'storage_failed')); });
+    this.drafts = new Drafts(place?.storage, {
+      onWritten: (keys) => { this.#keeper?.tell(keys); },
+      onError: (thrown) => { this.report(toError(thrown, 'storage_failed')); },
+    });
     if (place) {
       this.#keeper = new Keeper(this, place.storage, place.name);
       this.#storage = 'best-effort';
@@ -197,6 +200,10 @@ export class LiveClient implements Client {
     }
   }
 
+  heard(keys: readonly Uint8Array[]): void {
+    this.drafts.heard(keys);
+  }
+
   /** A message was written here: the browser is asked to keep the store, once. */
   wrote(): void {
     if (this.#asked) return;
@@ -218,6 +225,7 @@ export class LiveClient implements Client {
       let frame: Uint8Array | undefined;
       while ((frame = this.call((engine) => engine.pollFrame())) !== undefined) this.#link?.send(frame);
       this.#wake.at(this.call((engine) => engine.pollTimeout()));
+      for (const channel of this.#channels.values()) channel.followUp();
       if (this.#flushes.length > 0 && this.#isSent()) for (const { resolve } of this.#flushes.splice(0)) resolve();
     } finally {
       this.#draining = false;

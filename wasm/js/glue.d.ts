@@ -46,6 +46,7 @@ export interface Engine {
   stored(batch: number): void;
   storageFailed(batch: number, text: string): void;
   pollRead(): string | undefined;
+  isReading(channel: string): boolean;
   records(question: number, records: Uint8Array): void;
   readFailed(question: number, text: string): void;
   writtenElsewhere(keys: Uint8Array): void;

@@ -123,6 +123,11 @@ export class LiveView implements View {
     this.arrive();
   }
 
+  /** The engine was told something: a `goto` may end, before anything is shown. */
+  followUp(): void {
+    if (this.#going) this.refresh();
+  }
+
   /** Ends a `goto` whose rows are there, or not to be had, now or at all. */
   arrive(): void {
     const going = this.#going;
@@ -132,9 +137,13 @@ export class LiveView implements View {
     if (window.exact && !this.#host.held) going.resolve(window);
     else if (trouble) going.reject(trouble);
     else if (this.#isDamaged()) going.reject(damage(this.#host.id));
-    else if (this.#host.offline) going.resolve(window);
+    else if (this.#host.offline && !this.#isReading()) going.resolve(window);
     else return;
     this.#going = undefined;
+  }
+
+  #isReading(): boolean {
+    return !this.#host.dead && this.#host.call((engine) => engine.isReading(this.#host.id));
   }
 
   #isDamaged(): boolean {

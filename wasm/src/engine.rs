@@ -320,6 +320,12 @@ impl Engine {
         self.client.poll_read().map(|question| json(&QuestionOut::from(question)))
     }
 
+    /// Whether the store's answers may still bring rows of a channel.
+    #[wasm_bindgen(js_name = isReading)]
+    pub fn is_reading(&self, channel: &str) -> bool {
+        self.client.is_reading(channel)
+    }
+
     /// The records that were asked for.
     ///
     /// # Errors

@@ -165,7 +165,7 @@ test('a channel that is closed keeps its line in the list, with what is unread n
 
   const again = ida.channel('#line');
   const view = again.view();
-  const [first, last] = await until(view, ({ items }) => items.length === 2 && items);
+  const [first, last] = await until(view, ({ items, exact }) => exact && items.length === 2 && items);
   view.setVisible(first.id, last.id, true);
   await until(again.info, ({ unread }) => unread === 0);
   again[Symbol.dispose]();

@@ -24,6 +24,7 @@ export DATA ?= backscroll-data
 part = . tests/tools/parts.sh; must
 sources = $(shell find $(1) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/pkg/*' 2>/dev/null)
 WASM := wasm/pkg/backscroll_wasm_bg.wasm
+DIST := wasm/dist/backscroll.wasm
 PAGE := web-demo/dist/index.html
 
 BIN := $(CARGO_TARGET_DIR)/release/backscroll
@@ -50,7 +51,7 @@ $(WASM): $(call sources,core wasm) Cargo.toml Cargo.lock | setup-demo
 	  --profile wasm-release --no-opt --no-pack --out-dir pkg -- --locked
 	@$(part) "npm package" npm run --prefix wasm build
 	@touch $@
-	@echo "$@: $$(stat -c %s $@) bytes, $$(gzip -9c $@ | wc -c) gzip"
+	@echo "$(DIST): $$(stat -c %s $(DIST)) bytes, $$(gzip -9c $(DIST) | wc -c) gzip"
 
 web: $(PAGE) ## the demo's page
 

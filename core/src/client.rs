@@ -67,7 +67,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Whether the host has a store. Without one nothing is emitted for it, and nothing waits.
     pub storage: bool,
-    /// Whether the relay is told how far this device has received, for receipts of others.
+    /// Whether the relay is told how far this device has received, for receipts of others, and rows say
+    /// how far they got with others.
     pub delivered: bool,
 }
 
@@ -345,7 +346,10 @@ impl Client {
         if self.slots.contains_key(name) {
             return false;
         }
-        let replica = Channel::of_user(&self.options.user);
+        let mut replica = Channel::of_user(&self.options.user);
+        if self.options.delivered {
+            replica.show_reach();
+        }
         self.slots.insert(name.to_owned(), Slot { replica, ..Slot::default() });
         if self.storage.is_on {
             self.ask_channel(name);

@@ -104,13 +104,13 @@ async function open(Engine, { relay, channel, total }, user) {
   const session = new Session(Engine, `${relay.replace('http', 'ws')}/sync`, user);
   const view = session.call((engine) => engine.openView(channel, query('latest', ROWS, 0)));
   let window = EMPTY;
-  const read = (reason) => {
-    const rows = JSON.parse(session.call((engine) => engine.view(view)));
-    window = nextWindow(window, rows, reason, null);
+  const read = () => {
+    const update = session.call((engine) => engine.pollView(view));
+    if (update !== undefined) window = nextWindow(window, JSON.parse(update), null);
     return window;
   };
   await session.until(() => {
-    const rows = read('init');
+    const rows = read();
     return rows.exact && rows.total >= total;
   });
   if (window.items.length !== ROWS) throw new Error(`${window.items.length} rows`);
@@ -148,11 +148,11 @@ async function viewports({ session, view, read }, total) {
       const index = Math.floor(((place * 7) % PLACES + 0.5) / PLACES * (total - ROWS));
       const from = performance.now();
       session.call((engine) => engine.moveView(view, query({ index }, ROWS / 2, ROWS / 2)));
-      let rows = read('goto');
+      let rows = read();
       const took = performance.now() - from;
       if (round > 0 && !rows.exact) throw new Error(`row ${index} was dropped`);
       if (round > 0) times.push(took);
-      else rows = await session.until(() => ((rows = read('loaded')).exact ? rows : undefined));
+      else rows = await session.until(() => ((rows = read()).exact ? rows : undefined));
       if (rows.items.length !== ROWS) throw new Error(`${rows.items.length} rows at ${index}`);
       session.pump();
     }
@@ -165,7 +165,7 @@ async function lateMessages(reader, writer, channel) {
   const { session, view, read } = reader;
   session.call((engine) => engine.moveView(view, query('latest', ROWS, 0)));
   let rows = await session.until(() => {
-    const now = read('goto');
+    const now = read();
     return now.exact ? now : undefined;
   });
   const times = [];
@@ -177,7 +177,7 @@ async function lateMessages(reader, writer, channel) {
     let spent = 0;
     const waiting = session.until(() => {
       const from = performance.now();
-      const now = read('late');
+      const now = read();
       spent += performance.now() - from;
       // What came in between, such as marks, is no part of it.
       return now.items.some(({ text }) => text === `late ${i}`) ? { now, took: session.busy - before + spent } : undefined;

@@ -9,7 +9,7 @@ import { PresenceStore } from './presence.js';
 import { ReceiptStore } from './receipts.js';
 import { Cell } from './store.js';
 import type {
-  Change, Channel, ChannelState, EditOptions, Message, MsgId, Receipts, SendOptions, Store, ViewOptions,
+  Channel, ChannelState, EditOptions, Message, MsgId, Receipts, SendOptions, Store, ViewOptions,
 } from './types.js';
 import { LiveView } from './view.js';
 
@@ -74,7 +74,9 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
   #text = '';
   /** The view that was read last, or opened. */
   #reading: LiveView | undefined;
-  #dirty: Change['reason'] | undefined;
+  /** Whether something changed that the stores do not show. */
+  #dirty = false;
+  #isReset = false;
   #held = false;
   #closed = false;
 
@@ -190,14 +192,14 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
   /** Shows what was written here before the call returns, also when a subscriber made the call. */
   #written(): void {
     this.#client.drain();
-    this.changed('send');
+    this.changed();
     this.flush();
   }
 
   /** Shows what was said of messages before the call returns. */
   #said(): void {
     this.#client.drain();
-    this.changed('edit');
+    this.changed();
     this.flush();
     this.#client.wrote();
   }
@@ -224,25 +226,24 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
     return text === undefined ? undefined : (JSON.parse(text) as Message);
   }
 
-  /** Notes a change; views are read again by {@link flush}. */
-  changed(reason: Change['reason']): void {
-    // What asks most of a list wins over what came with it.
-    const rank = (of: Change['reason'] | undefined) => (of === undefined ? RANKS.length : RANKS.indexOf(of));
-    if (rank(reason) < rank(this.#dirty)) this.#dirty = reason;
+  /** Notes a change, which {@link flush} shows; a reset is one of the whole channel. */
+  changed(isReset = false): void {
+    this.#dirty = true;
+    this.#isReset ||= isReset;
   }
 
   /** Brings the stores up to date, if something changed. */
   flush(): void {
-    const reason = this.#dirty;
-    if (reason === undefined || this.dead) return;
+    if (!this.#dirty || this.dead) return;
     if (this.#held) {
       // What the store has of the channel comes as a whole, and says so.
-      if (reason !== 'reset') return;
+      if (!this.#isReset) return;
       this.#held = false;
       for (const view of this.#views) view.reopen();
     }
-    this.#dirty = undefined;
-    for (const view of this.#views) view.refresh(reason);
+    this.#dirty = false;
+    this.#isReset = false;
+    for (const view of this.#views) view.refresh();
     for (const receipts of this.#receipts.values()) receipts.refresh();
     this.readInfo();
   }
@@ -250,7 +251,8 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
   /** Another engine took over. What is shown stays until it has the channel from the store. */
   reopen(): void {
     this.#held = true;
-    this.#dirty = undefined;
+    this.#dirty = false;
+    this.#isReset = false;
     this.#text = '';
     this.call((engine) => { engine.openChannel(this.id); });
   }
@@ -261,6 +263,11 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
     if (this.#client.live) this.presence.live(this.trouble === undefined && !this.held);
     else if (!this.#client.connected) this.presence.live(false);
     for (const view of this.#views) view.arrive();
+  }
+
+  /** The engine was told something. */
+  followUp(): void {
+    for (const view of this.#views) view.followUp();
   }
 
   reads(view: LiveView): void {
@@ -306,6 +313,3 @@ export class LiveChannel implements Channel, ChannelHost, InboxHost {
     this.#client.closed(this);
   }
 }
-
-/** Reasons, the one that asks most of a list first. */
-const RANKS: readonly Change['reason'][] = ['reset', 'init', 'goto', 'send', 'late', 'live', 'edit', 'loaded'];

@@ -10,7 +10,7 @@ import type { Storage } from './storage.js';
 import { Cell } from './store.js';
 import { Connection as Link } from './transport.js';
 import type { OpenSocket } from './transport.js';
-import type { Change, Channel, ChannelInfo, Client, ClientOptions, Connection, MsgId } from './types.js';
+import type { Channel, ChannelInfo, Client, ClientOptions, Connection, MsgId } from './types.js';
 import { Wake } from './wake.js';
 
 /** How often the channel list is asked for while somebody looks at it, in ms. */
@@ -23,7 +23,7 @@ const RESTARTS_MS = 60_000;
 type Event =
   | { event: 'connect' | 'connection' | 'channels' }
   | { event: 'disconnect'; code: string }
-  | { event: 'changed'; channel: string; reason: Change['reason']; sent: boolean }
+  | { event: 'changed'; channel: string; reset: boolean; sent: boolean }
   | { event: 'error'; code: string; text: string }
   | { event: 'problem'; channel: string; text: string }
   | { event: 'refused'; channel: string; id: MsgId; code: string }
@@ -93,7 +93,10 @@ export class LiveClient implements Client {
     this.#parts = parts;
     this.#place = place;
     this.#guard = this.#newGuard(parts.engine);
-    this.drafts = new Drafts(place?.storage, (thrown) => { this.report(toError(thrown, 'storage_failed')); });
+    this.drafts = new Drafts(place?.storage, {
+      onWritten: (keys) => { this.#keeper?.tell(keys); },
+      onError: (thrown) => { this.report(toError(thrown, 'storage_failed')); },
+    });
     if (place) {
       this.#keeper = new Keeper(this, place.storage, place.name);
       this.#storage = 'best-effort';
@@ -197,6 +200,10 @@ export class LiveClient implements Client {
     }
   }
 
+  heard(keys: readonly Uint8Array[]): void {
+    this.drafts.heard(keys);
+  }
+
   /** A message was written here: the browser is asked to keep the store, once. */
   wrote(): void {
     if (this.#asked) return;
@@ -218,6 +225,7 @@ export class LiveClient implements Client {
       let frame: Uint8Array | undefined;
       while ((frame = this.call((engine) => engine.pollFrame())) !== undefined) this.#link?.send(frame);
       this.#wake.at(this.call((engine) => engine.pollTimeout()));
+      for (const channel of this.#channels.values()) channel.followUp();
       if (this.#flushes.length > 0 && this.#isSent()) for (const { resolve } of this.#flushes.splice(0)) resolve();
     } finally {
       this.#draining = false;
@@ -242,7 +250,7 @@ export class LiveClient implements Client {
         break;
       case 'changed': {
         const channel = this.#channels.get(event.channel);
-        channel?.changed(event.reason);
+        channel?.changed(event.reset);
         // What was written here shows at once, what came from elsewhere with the next frame.
         if (event.sent) channel?.flush();
         this.#listDirty = true;

@@ -8,19 +8,28 @@ const FAMILY = 0x80;
 /** Typing is written when it rests this long, in ms. */
 const REST_MS = 200;
 
+/** What drafts need of their client. */
+export interface DraftsHost {
+  /** Records were written or deleted, with these keys. */
+  onWritten(keys: readonly Uint8Array[]): void;
+  onError(thrown: unknown): void;
+}
+
 export class Drafts {
   readonly #storage: Storage | undefined;
-  readonly #onError: (thrown: unknown) => void;
+  readonly #host: DraftsHost;
   readonly #cells = new Map<string, Cell<string | null>>();
+  /** How often each draft was set here. */
+  readonly #sets = new Map<string, number>();
   /** Channels whose drafts were set and are not written. */
   readonly #dirty = new Set<string>();
   readonly #writing = new Set<Promise<void>>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Without a store drafts last as long as the client. */
-  constructor(storage: Storage | undefined, onError: (thrown: unknown) => void) {
+  constructor(storage: Storage | undefined, host: DraftsHost) {
     this.#storage = storage;
-    this.#onError = onError;
+    this.#host = host;
   }
 
   /** The draft of a channel; the same object each time, which is filled from the store. */
@@ -29,16 +38,25 @@ export class Drafts {
     if (known) return known;
     const cell = new Cell<string | null>(null);
     this.#cells.set(channel, cell);
-    if (this.#storage) void this.#restore(this.#storage, channel, cell).catch(this.#onError);
+    this.#read(channel);
     return cell;
   }
 
   set(channel: string, text: string | null): void {
     this.#dirty.add(channel);
+    this.#sets.set(channel, this.#setsOf(channel) + 1);
     this.of(channel).set(text);
     if (!this.#storage) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => { this.write(); }, REST_MS);
+  }
+
+  /** Another tab wrote drafts: what is typed here and not written yet stays, and goes there. */
+  heard(keys: readonly Uint8Array[]): void {
+    for (const key of keys) {
+      const channel = new TextDecoder().decode(key.subarray(2));
+      if (this.#cells.has(channel) && !this.#dirty.has(channel)) this.#read(channel);
+    }
   }
 
   /** Hands the store what it does not have yet, before this returns. */
@@ -51,7 +69,8 @@ export class Drafts {
     });
     this.#dirty.clear();
     const writing = this.#storage.write(records)
-      .catch(this.#onError)
+      .then(() => { this.#host.onWritten(records.map(({ key }) => key)); })
+      .catch((thrown: unknown) => { this.#host.onError(thrown); })
       .finally(() => { this.#writing.delete(writing); });
     this.#writing.add(writing);
   }
@@ -62,16 +81,30 @@ export class Drafts {
     await Promise.all(this.#writing);
   }
 
-  async #restore(storage: Storage, channel: string, cell: Cell<string | null>): Promise<void> {
+  #read(channel: string): void {
+    if (!this.#storage) return;
+    this.#restore(this.#storage, channel).catch((thrown: unknown) => { this.#host.onError(thrown); });
+  }
+
+  async #restore(storage: Storage, channel: string): Promise<void> {
+    const sets = this.#setsOf(channel);
     const from = keyOf(channel);
     // The next key of all: no other channel's is between them.
     const to = Uint8Array.of(...from, 0);
     const [record] = await storage.read({ from, to }, true, 1);
     // What was typed meanwhile is newer.
-    if (record?.value && cell.getSnapshot() === null && !this.#dirty.has(channel)) {
-      cell.set(new TextDecoder().decode(record.value));
-    }
+    if (this.#setsOf(channel) !== sets) return;
+    this.#cells.get(channel)?.set(record?.value ? new TextDecoder().decode(record.value) : null);
   }
+
+  #setsOf(channel: string): number {
+    return this.#sets.get(channel) ?? 0;
+  }
+}
+
+/** Whether a record is a draft. */
+export function isDraft(key: Uint8Array): boolean {
+  return key[0] === FAMILY;
 }
 
 function keyOf(channel: string): Uint8Array {

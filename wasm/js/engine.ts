@@ -46,7 +46,7 @@ function warmUp({ Engine }: EngineModule): void {
   engine.at(0, 0);
   const view = engine.openView('warm', '{"at":"latest","before":1,"after":0}');
   engine.send('warm', '{"text":"warm"}');
-  engine.view(view);
+  engine.pollView(view);
   engine.free();
 }
 

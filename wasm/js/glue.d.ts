@@ -39,12 +39,14 @@ export interface Engine {
   openView(channel: string, query: string): number;
   moveView(view: number, query: string): void;
   closeView(view: number): void;
-  view(view: number): string;
+  pollView(view: number): string | undefined;
+  isDamaged(view: number): boolean;
   setVisible(view: number, edges: string, atEnd: boolean): void;
   pollStorage(): Uint8Array | undefined;
   stored(batch: number): void;
   storageFailed(batch: number, text: string): void;
   pollRead(): string | undefined;
+  isReading(channel: string): boolean;
   records(question: number, records: Uint8Array): void;
   readFailed(question: number, text: string): void;
   writtenElsewhere(keys: Uint8Array): void;

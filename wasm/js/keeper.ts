@@ -1,6 +1,7 @@
 /** What an engine wants kept and read, done with one store; and what other tabs wrote to it. */
 
 import type { Engine } from './engine.js';
+import { isDraft } from './drafts.js';
 import { toError } from './errors.js';
 import type { Storage } from './storage.js';
 import { packRecords, unpackBatch } from './storage/frame.js';
@@ -20,6 +21,8 @@ export interface KeeperHost {
   call<T>(use: (engine: Engine) => T): T;
   /** Does what the last call asks for. */
   drain(): void;
+  /** Another tab wrote records that are not the engine's. */
+  heard(keys: readonly Uint8Array[]): void;
   /** Something went wrong that no caller hears of. */
   report(error: Error): void;
 }
@@ -64,6 +67,11 @@ export class Keeper {
     }
     // Each answer may have brought the next question; the first time without any, all are answered.
     this.#restored ||= this.#questions === 0;
+  }
+
+  /** Tells other tabs of records that were written beside the engine's. */
+  tell(keys: readonly Uint8Array[]): void {
+    this.#news.post(keys);
   }
 
   /** Another engine takes over: answers to the one before are not for it. */
@@ -132,7 +140,10 @@ export class Keeper {
   }
 
   #heard(keys: readonly Uint8Array[]): void {
-    const packed = packRecords(keys.map((key) => ({ key })));
+    this.#host.heard(keys.filter(isDraft));
+    const others = keys.filter((key) => !isDraft(key));
+    if (others.length === 0) return;
+    const packed = packRecords(others.map((key) => ({ key })));
     this.#tell(this.#engine, (engine) => { engine.writtenElsewhere(packed); });
   }
 

@@ -166,7 +166,10 @@ export interface EditOptions {
   readonly data?: Json;
 }
 
-/** How a view is opened. `before + after` rows, 5,000 at most, are kept around the anchor. */
+/**
+ * How a view is opened: with `before + after` rows, 5,000 at most, around the anchor. What comes in between
+ * them, or at an end of the channel they reach, is added; beyond twice as many those far from it leave.
+ */
 export interface ViewOptions {
   /** `'latest'` by default. */
   readonly at?: At;
@@ -198,11 +201,11 @@ export interface Channel extends Disposable {
   remove(id: MsgId): void;
   /** Reacts to a message, or, with `false`, no longer. */
   react(id: MsgId, emoji: string, on?: boolean): void;
-  /** A message. One that is not loaded is asked for; without a connection it counts as missing. */
+  /** A message. One that is not loaded is looked for in the store, then at the relay; without a connection it is missing. */
   get(id: MsgId): Promise<Message | undefined>;
   readonly info: Store<ChannelState>;
   readonly late: LateInbox;
-  /** What is being written here; it stays on this device, for when the channel is opened again. */
+  /** What is being written here; it stays on this device, where other tabs see it, for when the channel is opened again. */
   readonly draft: Store<string | null> & { set(this: void, text: string | null): void };
   /**
    * Who else has the channel open, as far as they told within 30 s. Others go on telling while somebody
@@ -242,8 +245,8 @@ export interface ChannelState {
 /** A live view: the rows around an anchor, which stay around it while the channel grows. */
 export interface View extends Store<Window>, Disposable {
   /**
-   * Moves the view. Resolves when its rows are loaded, or at once, with placeholders, while there is
-   * no connection. Rejects with code `superseded` if the view was moved again meanwhile, with the
+   * Moves the view. Resolves when its rows are loaded, or, while there is no connection, with those of
+   * them that are in the store. Rejects with code `superseded` if the view was moved again meanwhile, with the
    * relay's code if it refuses the channel, and with `bad_data` if what it sent cannot be read.
    */
   goto(at: At, options?: GotoOptions): Promise<Window>;

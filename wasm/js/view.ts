@@ -3,11 +3,13 @@
 import { BackscrollError } from './errors.js';
 import type { ChannelHost } from './channel.js';
 import { Cell } from './store.js';
-import type { At, Change, Focus, GotoOptions, MsgId, View, ViewOptions, Window } from './types.js';
-import { EMPTY, nextWindow } from './window.js';
-import type { Rows } from './window.js';
+import type { At, Focus, GotoOptions, MsgId, View, ViewOptions, Window } from './types.js';
+import { EMPTY, focused, nextWindow } from './window.js';
+import type { Update } from './window.js';
 
 const ROWS = 50;
+/** The most that a view can be opened with. */
+const ROWS_MAX = 5_000;
 const FOCUS_MS = 3_000;
 
 interface Going {
@@ -27,8 +29,8 @@ export class LiveView implements View {
   readonly #cell = new Cell<Window>(EMPTY);
   readonly getSnapshot = this.#cell.getSnapshot;
   readonly subscribe = this.#cell.subscribe;
-  #text = '';
-  #damaged = false;
+  /** Whether the engine is another one, which tells first what is shown already. */
+  #reopened = false;
   #focus: Focus | null = null;
   #going: Going | undefined;
   #closed = false;
@@ -39,8 +41,8 @@ export class LiveView implements View {
     this.#rows = before + after;
     this.#query = queryOf(at, before, after);
     if (host.held) return;
-    this.#open();
-    this.refresh('init');
+    this.#open(this.#query);
+    this.refresh();
     host.drain();
   }
 
@@ -49,15 +51,18 @@ export class LiveView implements View {
     return this.#host.held || this.#closed ? undefined : this.#number;
   }
 
-  #open(): void {
-    const query = JSON.stringify(this.#query);
-    this.#number = this.#host.call((engine) => engine.openView(this.#host.id, query));
+  #open(query: Query): void {
+    const asked = JSON.stringify(query);
+    this.#number = this.#host.call((engine) => engine.openView(this.#host.id, asked));
   }
 
   /** Another engine has the channel: it shows the same place. */
   reopen(): void {
-    this.#text = '';
-    this.#open();
+    this.#reopened = true;
+    const { at, before } = this.#query;
+    // At the end it has grown with what came.
+    const held = at === 'latest' ? Math.min(this.#cell.getSnapshot().items.length, ROWS_MAX) : 0;
+    this.#open({ ...this.#query, before: Math.max(before, held) });
   }
 
   async goto(at: At, { align = 'center', highlight = false }: GotoOptions = {}): Promise<Window> {
@@ -72,7 +77,7 @@ export class LiveView implements View {
     this.#focus = highlight ? focusOf(at, this.#host) : null;
     return await new Promise((resolve, reject) => {
       this.#going = { resolve, reject };
-      this.refresh('goto');
+      this.refresh();
       this.arrive();
       this.#host.drain();
     });
@@ -86,7 +91,7 @@ export class LiveView implements View {
     if (this.#host.held) return;
     const edges = JSON.stringify([first, last]);
     this.#host.call((engine) => { engine.setVisible(this.#number, edges, atEnd); });
-    this.refresh('loaded');
+    this.refresh();
     this.#host.reads(this);
     this.#host.drain();
   }
@@ -102,18 +107,25 @@ export class LiveView implements View {
     });
   }
 
-  /** Reads the rows again; tells subscribers if they changed. */
-  refresh(reason: Change['reason']): void {
+  /** Takes in what changed; tells subscribers of it. */
+  refresh(): void {
     if (this.#closed || this.#host.dead || this.#host.held) return;
-    const text = this.#host.call((engine) => engine.view(this.#number));
+    const text = this.#host.call((engine) => engine.pollView(this.#number));
     const before = this.#cell.getSnapshot();
-    if (text !== this.#text || this.#focus !== before.focus) {
-      this.#text = text;
-      const rows = JSON.parse(text) as Rows;
-      this.#damaged = rows.damaged;
-      this.#cell.set(nextWindow(before, rows, reason, this.#focus));
+    if (text !== undefined) {
+      const update = JSON.parse(text) as Update;
+      const reason = this.#reopened && update.reason === 'init' ? 'reset' : update.reason;
+      this.#reopened = false;
+      this.#cell.set(nextWindow(before, { ...update, reason }, this.#focus));
+    } else if (this.#focus !== before.focus) {
+      this.#cell.set(focused(before, this.#focus));
     }
     this.arrive();
+  }
+
+  /** The engine was told something: a `goto` may end, before anything is shown. */
+  followUp(): void {
+    if (this.#going) this.refresh();
   }
 
   /** Ends a `goto` whose rows are there, or not to be had, now or at all. */
@@ -124,10 +136,19 @@ export class LiveView implements View {
     const window = this.#cell.getSnapshot();
     if (window.exact && !this.#host.held) going.resolve(window);
     else if (trouble) going.reject(trouble);
-    else if (this.#damaged) going.reject(damage(this.#host.id));
-    else if (this.#host.offline) going.resolve(window);
+    else if (this.#isDamaged()) going.reject(damage(this.#host.id));
+    else if (this.#host.offline && !this.#isReading()) going.resolve(window);
     else return;
     this.#going = undefined;
+  }
+
+  #isReading(): boolean {
+    return !this.#host.dead && this.#host.call((engine) => engine.isReading(this.#host.id));
+  }
+
+  #isDamaged(): boolean {
+    const { number } = this;
+    return number !== undefined && !this.#host.dead && this.#host.call((engine) => engine.isDamaged(number));
   }
 
   [Symbol.dispose](): void {

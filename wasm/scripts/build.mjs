@@ -33,7 +33,12 @@ if (/^(export|import) /m.test(body)) throw new Error('the glue of wasm-bindgen h
 // An instance goes as a whole; nothing may run in one that broke off.
 writeFileSync(to('glue.js'), `export function makeGlue() {\nconst FinalizationRegistry = undefined;\n${body}}\n`);
 copyFileSync(join(root, 'js/glue.d.ts'), to('glue.d.ts'));
-copyFileSync(from('backscroll_wasm_bg.wasm'), to('backscroll.wasm'));
+
+// Most functions are there many times over, one for each type. Side by side they compress to 9 % less: gzip sees
+// 32 kB back. The names that this goes by, and equal functions, go.
+const optimizer = join(root, 'node_modules/binaryen/bin/wasm-opt');
+const passes = ['--duplicate-function-elimination', '--reorder-functions-by-name', '--strip-debug', '--strip-producers'];
+execFileSync(process.execPath, [optimizer, from('backscroll_wasm_bg.wasm'), ...passes, '-o', to('backscroll.wasm')], { stdio: 'inherit' });
 
 const wasm = readFileSync(to('backscroll.wasm'));
 console.log(`backscroll.wasm: ${wasm.length} bytes, ${gzipSync(wasm, { level: 9 }).length} gzip`);

@@ -1,14 +1,12 @@
 //! What goes to JavaScript, as JSON: names as the TypeScript surface has them.
 
 use backscroll_core::annotation::Edit;
-use backscroll_core::channel::{
-    Changed, Channel, Item, MessageRow, Reach, Receipts, SendState, View,
-};
-use backscroll_core::client::{Client, ConnectionState, Event, StoredChannel};
+use backscroll_core::channel::{Channel, Item, MessageRow, Reach, Receipts, SendState};
+use backscroll_core::client::{Client, ConnectionState, Event, StoredChannel, ViewUpdate};
 use backscroll_core::late::{Late, LateRun, Place};
 use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use backscroll_core::storage::ReadRequest;
-use backscroll_core::viewport::{At, Query};
+use backscroll_core::viewport::{At, Query, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,17 +114,23 @@ pub(crate) enum EdgeIn {
     Id(MessageId),
 }
 
-#[derive(Debug, Serialize)]
+/// What changed in a view: all of its rows, or those that are others.
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ViewOut {
+    reason: &'static str,
     start: u64,
     total: u64,
     found_oldest: bool,
     found_newest: bool,
     exact: bool,
-    /// Whether nothing that is missing will come on this connection.
-    damaged: bool,
-    items: Vec<ItemOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<ItemOut>>,
+    /// With the numbers of their rows.
+    inserted: Vec<(u64, ItemOut)>,
+    /// With the numbers of their rows.
+    updated: Vec<(u64, ItemOut)>,
+    removed: Vec<MessageId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -184,31 +188,18 @@ impl From<SendState> for SendOut {
     }
 }
 
-/// Whether rows say who received and read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ticks {
-    Sent,
-    Receipts,
-}
-
-/// Where a message of this user stands, as far as `ticks` go.
-fn send_of(row: &MessageRow, channel: &Channel, user: &str, ticks: Ticks) -> Option<SendOut> {
-    if ticks == Ticks::Receipts
-        && row.content.from == user
-        && !matches!(row.send, Some(SendState::Queued | SendState::Failed(_)))
-    {
-        match channel.reach(row) {
-            Reach::Read => return Some(SendOut::State("read")),
-            Reach::Delivered => return Some(SendOut::State("delivered")),
-            Reach::Unknown => {}
-        }
+/// Where a message of this user stands.
+fn send_of(send: Option<SendState>, reach: Reach) -> Option<SendOut> {
+    match (send, reach) {
+        (Some(state @ (SendState::Queued | SendState::Failed(_))), _) => Some(state.into()),
+        (_, Reach::Read) => Some(SendOut::State("read")),
+        (_, Reach::Delivered) => Some(SendOut::State("delivered")),
+        (state, Reach::Unknown) => state.map(SendOut::from),
     }
-    row.send.clone().map(SendOut::from)
 }
 
-impl MessageOut {
-    pub(crate) fn of(row: MessageRow, channel: &Channel, user: &str, ticks: Ticks) -> Self {
-        let send = send_of(&row, channel, user, ticks);
+impl From<MessageRow> for MessageOut {
+    fn from(row: MessageRow) -> Self {
         Self {
             id: row.id,
             from: row.content.from,
@@ -223,30 +214,63 @@ impl MessageOut {
             data: row.content.data,
             edited_at: row.edited_ms,
             deleted: row.deleted,
-            send,
+            send: send_of(row.send, row.reach),
         }
     }
 }
 
-impl ViewOut {
-    pub(crate) fn new(
-        view: View,
-        damaged: bool,
-        message: impl Fn(MessageRow) -> MessageOut,
-    ) -> Self {
-        let item = |item| match item {
-            Item::Message(row) => ItemOut::Message(Box::new(message(*row))),
-            Item::Placeholder { index } => ItemOut::Placeholder { placeholder: true, index },
-        };
-        Self {
-            start: view.start,
-            total: view.total,
-            found_oldest: view.found_oldest,
-            found_newest: view.found_newest,
-            exact: view.exact,
-            damaged,
-            items: view.items.into_iter().map(item).collect(),
+impl From<Item> for ItemOut {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Message(row) => Self::Message(Box::new((*row).into())),
+            Item::Placeholder { index } => Self::Placeholder { placeholder: true, index },
         }
+    }
+}
+
+impl From<ViewUpdate> for ViewOut {
+    fn from(update: ViewUpdate) -> Self {
+        let items = |items: Vec<Item>| items.into_iter().map(ItemOut::from).collect();
+        let placed = |rows: Vec<(u64, Item)>| {
+            rows.into_iter().map(|(index, item)| (index, item.into())).collect()
+        };
+        match update {
+            ViewUpdate::Reset { reason, view, late: _ } => Self {
+                reason: name_of(reason),
+                start: view.start,
+                total: view.total,
+                found_oldest: view.found_oldest,
+                found_newest: view.found_newest,
+                exact: view.exact,
+                items: Some(items(view.items)),
+                ..Self::default()
+            },
+            ViewUpdate::Delta(delta) => Self {
+                reason: name_of(delta.reason),
+                start: delta.start,
+                total: delta.total,
+                found_oldest: delta.found_oldest,
+                found_newest: delta.found_newest,
+                exact: delta.exact,
+                items: None,
+                inserted: placed(delta.inserted),
+                updated: placed(delta.updated),
+                removed: delta.removed.into_iter().map(|(_, id)| id).collect(),
+            },
+        }
+    }
+}
+
+const fn name_of(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Init => "init",
+        Reason::Goto => "goto",
+        Reason::Reset => "reset",
+        Reason::Send => "send",
+        Reason::Late => "late",
+        Reason::Live => "live",
+        Reason::Edit => "edit",
+        Reason::Loaded => "loaded",
     }
 }
 
@@ -258,7 +282,7 @@ pub(crate) enum EventOut {
     Disconnect { code: &'static str },
     Connection,
     Channels,
-    Changed { channel: String, reason: &'static str, sent: bool },
+    Changed { channel: String, reset: bool, sent: bool },
     Error { code: String, text: String },
     Problem { channel: String, text: String },
     Refused { channel: String, id: String, code: String },
@@ -275,7 +299,7 @@ impl From<Event> for EventOut {
             Event::Connection => Self::Connection,
             Event::Channels => Self::Channels,
             Event::Changed { channel, changed } => {
-                Self::Changed { channel, reason: reason(changed), sent: changed.sent }
+                Self::Changed { channel, reset: changed.reset, sent: changed.sent }
             }
             Event::Error { code, text } => Self::Error { code, text },
             Event::Refused { channel, id, code } => {
@@ -295,18 +319,6 @@ impl From<Event> for EventOut {
                 Self::Problem { channel, text }
             }
         }
-    }
-}
-
-/// The one reason a list is told: the one that asks most of it.
-const fn reason(changed: Changed) -> &'static str {
-    match changed {
-        Changed { reset: true, .. } => "reset",
-        Changed { sent: true, .. } => "send",
-        Changed { late: true, .. } => "late",
-        Changed { live: true, .. } => "live",
-        Changed { edited: true, .. } => "edit",
-        _ => "loaded",
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::convert::{
     ChannelOut, ConnectionOut, EdgeIn, EventOut, InfoOut, MessageOut, OptionsIn, QueryIn,
-    QuestionOut, SendIn, TickOut, Ticks, ViewOut, channels,
+    QuestionOut, SendIn, TickOut, ViewOut, channels,
 };
 use crate::error::Refusal;
 use crate::records::{pack_batch, unpack};
-use backscroll_core::channel::{Channel, MessageRow, View};
+use backscroll_core::channel::Channel;
 use backscroll_core::client::{Client, Edge, Event, Follow, Now, Options, ViewId};
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::Ranked;
@@ -24,7 +24,6 @@ const TICKS_MAX: u32 = 1_000;
 pub struct Engine {
     pub(crate) client: Client,
     pub(crate) now: Now,
-    ticks: Ticks,
     /// Windows, and their channels, whose answers could not be read on this connection.
     damaged: BTreeSet<(String, Window)>,
     /// The channels of the views.
@@ -47,10 +46,9 @@ impl Engine {
         set_up.segment_bytes_max = options.memory_bytes.unwrap_or(set_up.segment_bytes_max);
         set_up.storage = options.storage;
         set_up.delivered = options.receipts;
-        let ticks = if options.receipts { Ticks::Receipts } else { Ticks::Sent };
         let client = Client::new(set_up, seed).map_err(Refusal::from)?;
         let (now, damaged, views) = (Now::default(), BTreeSet::new(), BTreeMap::new());
-        Ok(Self { client, now, ticks, damaged, views })
+        Ok(Self { client, now, damaged, views })
     }
 
     /// Tells the time, before any other call that needs it: the device's clock and a steady one, in
@@ -193,8 +191,8 @@ impl Engine {
         id: &str,
     ) -> Result<Option<String>, wasm_bindgen::JsValue> {
         let id = message_id(id)?;
-        let found = self.client.channel(channel).and_then(|of| Some((of.get(id)?, of)));
-        Ok(found.map(|(row, of)| json(&self.message_out(row, of))))
+        let found = self.client.channel(channel).and_then(|of| of.get(id));
+        Ok(found.map(|row| json(&MessageOut::from(row))))
     }
 
     /// The row of an id: how many messages stand before it.
@@ -253,22 +251,30 @@ impl Engine {
         self.client.close_view(view_id(view));
     }
 
-    /// The rows of a view: JSON.
+    /// What changed in a view since the last call, nothing if nothing did: JSON. At first, and where
+    /// that is less, all of its rows.
     ///
     /// # Errors
     /// There is no such view.
-    pub fn view(&mut self, view: f64) -> Result<String, wasm_bindgen::JsValue> {
-        let rows = self.client.view(view_id(view)).map_err(Refusal::from)?;
-        let Some((name, channel)) = self
-            .views
-            .get(&view_id(view))
-            .and_then(|name| Some((name, self.client.channel(name)?)))
-        else {
-            return Err(Refusal::new("closed", "the view is closed").into());
-        };
-        let damaged = self.is_damaged(name, &rows);
-        let message = |row| self.message_out(row, channel);
-        Ok(json(&ViewOut::new(rows, damaged, message)))
+    #[wasm_bindgen(js_name = pollView)]
+    pub fn poll_view(&mut self, view: f64) -> Result<Option<String>, wasm_bindgen::JsValue> {
+        let update = self.client.poll_view(view_id(view)).map_err(Refusal::from)?;
+        Ok(update.map(|update| json(&ViewOut::from(update))))
+    }
+
+    /// Whether all that a view's rows lack came damaged, and nothing more is on its way.
+    ///
+    /// # Errors
+    /// There is no such view.
+    #[wasm_bindgen(js_name = isDamaged)]
+    pub fn is_damaged(&mut self, view: f64) -> Result<bool, wasm_bindgen::JsValue> {
+        let channel = self.views.get(&view_id(view)).filter(|_| !self.damaged.is_empty());
+        let Some(channel) = channel else { return Ok(false) };
+        let needed = self.client.needed(view_id(view)).map_err(Refusal::from)?;
+        let is_damaged = |window| self.damaged.contains(&(channel.clone(), window));
+        Ok(!needed.is_empty()
+            && self.client.channel(channel).map_or(0, Channel::fetching_len) == 0
+            && needed.into_iter().all(is_damaged))
     }
 
     /// Tells what a reader sees of a view: `edges` is a JSON array of the first and the last row,
@@ -314,6 +320,12 @@ impl Engine {
         self.client.poll_read().map(|question| json(&QuestionOut::from(question)))
     }
 
+    /// Whether the store's answers may still bring rows of a channel.
+    #[wasm_bindgen(js_name = isReading)]
+    pub fn is_reading(&self, channel: &str) -> bool {
+        self.client.is_reading(channel)
+    }
+
     /// The records that were asked for.
     ///
     /// # Errors
@@ -350,20 +362,6 @@ impl Engine {
     #[wasm_bindgen(js_name = isSaved)]
     pub fn is_saved(&self) -> bool {
         self.client.is_saved()
-    }
-}
-
-impl Engine {
-    fn message_out(&self, row: MessageRow, channel: &Channel) -> MessageOut {
-        MessageOut::of(row, channel, self.client.user(), self.ticks)
-    }
-
-    /// Whether all that rows lack came damaged, and nothing more is on its way.
-    fn is_damaged(&self, channel: &str, rows: &View) -> bool {
-        let is_damaged = |window| self.damaged.contains(&(channel.to_owned(), window));
-        !rows.needed.is_empty()
-            && self.client.channel(channel).map_or(0, Channel::fetching_len) == 0
-            && rows.needed.iter().all(|window| is_damaged(*window))
     }
 }
 

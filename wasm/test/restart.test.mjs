@@ -96,6 +96,22 @@ test('what was looked at is there without the relay: rows, totals, the list of c
   assert.equal(there.start, 1_214);
 });
 
+test('without the relay a message is found in the store, and one that is not there is missing', async () => {
+  const cleo = await open('finn');
+  const view = cleo.channel('#history').view({ before: 20, after: 20 });
+  await until(view, ({ exact }) => exact);
+  await view.goto({ index: 1_234 });
+  await cleo[Symbol.asyncDispose]();
+  await proxy.stop();
+
+  const channel = (await open('finn')).channel('#history');
+  const { id, text } = history[1_234];
+  const found = await channel.get(id);
+  assert.deepEqual([found?.id, found?.text], [id, text]);
+  assert.equal(await channel.get(`${id.slice(0, -1)}${id.endsWith('0') ? '1' : '0'}`), undefined);
+  assert.equal(await channel.get('00000000-0000-7000-8000-000000000000'), undefined);
+});
+
 test('a client that was offline resumes for little', async () => {
   const dora = await open('dora');
   const channel = dora.channel('#history');
@@ -149,7 +165,7 @@ test('a channel that is closed keeps its line in the list, with what is unread n
 
   const again = ida.channel('#line');
   const view = again.view();
-  const [first, last] = await until(view, ({ items }) => items.length === 2 && items);
+  const [first, last] = await until(view, ({ items, exact }) => exact && items.length === 2 && items);
   view.setVisible(first.id, last.id, true);
   await until(again.info, ({ unread }) => unread === 0);
   again[Symbol.dispose]();

@@ -58,6 +58,34 @@ async function tab(place) {
   return { client, channel, view: channel.view() };
 }
 
+test('what is being written in one is seen in the other, and gone there when it was sent', async () => {
+  const place = sharedPlace();
+  const [one, two] = [await tab(place), await tab(place)];
+  try {
+    one.channel.draft.set('half a sen');
+    await until(two.channel.draft, (text) => text === 'half a sen');
+    two.channel.draft.set('half a sentence');
+    await until(one.channel.draft, (text) => text === 'half a sentence');
+    one.channel.draft.set(null);
+    await until(two.channel.draft, (text) => text === null);
+    // What is typed in both is the one's or the other's, but the same.
+    one.channel.draft.set('mine');
+    two.channel.draft.set('yours');
+    const drafts = [one, two].map(({ channel }) => channel.draft);
+    const both = {
+      getSnapshot: () => drafts.map((draft) => draft.getSnapshot()),
+      subscribe: (onChange) => {
+        const ends = drafts.map((draft) => draft.subscribe(onChange));
+        return () => { for (const end of ends) end(); };
+      },
+    };
+    const [text] = await until(both, (now) => now[0] === now[1] && now);
+    assert.match(text, /^(mine|yours)$/);
+  } finally {
+    for (const { client } of [one, two]) await client[Symbol.asyncDispose]();
+  }
+});
+
 test('a message that failed in one is sent again, and another dropped, in the other as well', async () => {
   const place = sharedPlace();
   const [one, two] = [await tab(place), await tab(place)];

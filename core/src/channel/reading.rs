@@ -31,6 +31,8 @@ pub(super) struct Reading {
     /// The greatest seq of a late message that came.
     pub(super) last_late_seq: u64,
     others: BTreeMap<String, ReadState>,
+    /// Whether rows say how far they got with other users.
+    pub(super) is_shown: bool,
 }
 
 /// Who has a message.
@@ -159,6 +161,11 @@ impl Channel {
         self.kept.saw();
     }
 
+    /// Rows of this user's messages say from now on how far they got with other users.
+    pub(crate) const fn show_reach(&mut self) {
+        self.reading.is_shown = true;
+    }
+
     /// The relay tells what another user had in view.
     pub(crate) fn others_marks(&mut self, user: String, marks: &ReadState) {
         if self.reading.others.len() >= USERS_MAX && !self.reading.others.contains_key(&user) {
@@ -180,8 +187,7 @@ impl Channel {
     ///
     /// # Complexity
     /// O(users) until one has read it.
-    #[must_use]
-    pub fn reach(&self, row: &MessageRow) -> Reach {
+    pub(super) fn reach(&self, row: &MessageRow) -> Reach {
         let Some(seq) = row.seq else { return Reach::Unknown };
         let mut reach = Reach::Unknown;
         for state in self.reading.others.values() {

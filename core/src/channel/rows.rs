@@ -2,6 +2,7 @@
 
 use super::Channel;
 use super::outbox::{SendState, Stage};
+use super::reading::Reach;
 use crate::annotation::Annotations;
 use crate::message::{Content, MessageId};
 use crate::timeline::{HoleKey, Row, Rows};
@@ -32,6 +33,9 @@ pub struct MessageRow {
     pub reactions: BTreeMap<String, BTreeSet<String>>,
     /// Where it stands on its way out, if this client wrote it.
     pub send: Option<SendState>,
+    /// How far it got with the other users, if this user wrote it and the replica's rows say so
+    /// ([`crate::client::Options::delivered`]).
+    pub reach: Reach,
 }
 
 /// One row of a view.
@@ -253,7 +257,7 @@ impl Channel {
                 Stage::Held { .. } | Stage::Written | Stage::Failed { .. } => None,
             };
             let row = MessageRow { seq, send, ..MessageRow::plain(id, content, arrived_ms) };
-            return Some(row.annotated(self.annotations(id, None)));
+            return Some(row.annotated(self.annotations(id, None)).reaching(self));
         };
         let loaded = self.windows.get(&window)?;
         let fact = loaded.fact(id)?;
@@ -261,7 +265,7 @@ impl Channel {
         let plain =
             MessageRow::plain(id, loaded.content(id)?, arrived_ms.unwrap_or_else(|| id.time_ms()));
         let row = MessageRow { seq: Some(fact.seq), late: fact.late, send, ..plain };
-        Some(row.annotated(self.annotations(id, holder)))
+        Some(row.annotated(self.annotations(id, holder)).reaching(self))
     }
 
     /// The message of an id, if this replica holds it.
@@ -284,7 +288,15 @@ impl MessageRow {
             deleted: false,
             reactions: BTreeMap::new(),
             send: None,
+            reach: Reach::Unknown,
         }
+    }
+
+    fn reaching(mut self, channel: &Channel) -> Self {
+        if channel.reading.is_shown && self.content.from == channel.user {
+            self.reach = channel.reach(&self);
+        }
+        self
     }
 
     fn annotated(mut self, annotations: Annotations) -> Self {

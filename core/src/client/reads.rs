@@ -133,6 +133,13 @@ impl Client {
         self.storage.reads.queue.pop_front()
     }
 
+    /// Whether an answer of the store may still bring rows of an open channel.
+    #[must_use]
+    pub fn is_reading(&self, channel: &str) -> bool {
+        let is_reading = |slot: &super::Slot| slot.is_loading() || slot.replica.looking_len() > 0;
+        self.slots.get(channel).is_some_and(is_reading)
+    }
+
     /// The store's answer: the records of the range in the order of their keys, from its start on,
     /// as many as the limit allows.
     ///

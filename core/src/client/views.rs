@@ -10,6 +10,7 @@ use crate::late::Toward;
 use crate::limits::ROWS_MAX;
 use crate::message::MessageId;
 use crate::viewport::{At, Batch, LiveWindow, Query, QueryError, Ranked, Reason, resolve};
+use crate::window::Window;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -185,6 +186,22 @@ impl Client {
         Ok(rows)
     }
 
+    /// The windows to load before the rows of a view are certain, most important first.
+    ///
+    /// # Errors
+    /// There is no such view.
+    ///
+    /// # Complexity
+    /// O(rows of the view), and O(loaded windows).
+    pub fn needed(&mut self, id: ViewId) -> Result<Vec<Window>, CommandError> {
+        let view = self.views.get(&id).ok_or(CommandError::NoView)?;
+        let no_channel = || CommandError::NoChannel(view.channel.clone());
+        let slot = self.slots.get_mut(&view.channel).ok_or_else(no_channel)?;
+        slot.replica.flush();
+        let rows = resolve(&view.query, &slot.replica)?;
+        Ok(slot.replica.needed_in(view.query.at, rows))
+    }
+
     /// Tells which rows of a view its reader sees: late messages among them are seen, and the view
     /// moves along when they come near its ends. At the end of the channel it follows new messages.
     ///
@@ -244,8 +261,10 @@ impl Client {
 
     /// Notes for every view of a channel what happened in it.
     pub(super) fn note_changed(&mut self, channel: &str, changed: Changed) {
+        let mut batch = Batch::from(changed);
+        batch.edited |= changed.read && self.options.delivered;
         for view in self.views.values_mut().filter(|view| view.channel == channel) {
-            view.batch = view.batch.and(changed.into());
+            view.batch = view.batch.and(batch);
         }
     }
 

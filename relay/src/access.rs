@@ -191,6 +191,18 @@ impl Access {
         if self.may_write(identity, channel) { Ok(()) } else { Err(forbidden()) }
     }
 
+    /// Refuses who may write nowhere, as for what belongs to no one channel: attachments.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn check_write_anywhere(&self, identity: &Identity) -> Result<(), Refused> {
+        if self.is_open() || identity.channels.allow_any_write() {
+            Ok(())
+        } else {
+            Err(Refused::new(Code::Forbidden, "the credential allows reading only"))
+        }
+    }
+
     /// Refuses who may not change what `author` wrote in `channel`, or for `deletes` delete it.
     ///
     /// # Errors

@@ -101,6 +101,17 @@ impl Channels {
             }
         }
     }
+
+    /// Whether there is any channel that may be written to.
+    #[must_use]
+    pub fn allow_any_write(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Granted(grants) => {
+                grants.iter().any(|grant| grant.access == ChannelAccess::Write)
+            }
+        }
+    }
 }
 
 /// Who asks: the credential's user, or in open mode the name that was given.
@@ -163,6 +174,8 @@ mod tests {
         assert_eq!(allowed("r"), (true, false));
         assert_eq!(allowed("w1"), (true, true));
         assert_eq!(allowed("x"), (false, false));
+        assert!(channels.allow_any_write());
+        assert!(!Channels::Granted([grant("*", Read)].into()).allow_any_write());
         assert!(!Channels::Granted([].into()).allow("r", Read));
     }
 }

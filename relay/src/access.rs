@@ -197,12 +197,16 @@ impl Access {
         self.is_open()
     }
 
-    /// Refuses who may not write to any channel: attachments belong to none.
+    /// Refuses who may write nowhere, as for what belongs to no one channel: attachments.
     ///
     /// # Errors
     /// `forbidden`.
     pub fn check_write_anywhere(&self, identity: &Identity) -> Result<(), Refused> {
-        if self.is_open() || identity.channels.allow_writing() { Ok(()) } else { Err(forbidden()) }
+        if self.is_open() || identity.channels.allow_any_write() {
+            Ok(())
+        } else {
+            Err(Refused::new(Code::Forbidden, "the credential allows reading only"))
+        }
     }
 
     /// Refuses who may not change what `author` wrote in `channel`, or for `deletes` delete it.

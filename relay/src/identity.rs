@@ -102,9 +102,9 @@ impl Channels {
         }
     }
 
-    /// Whether any channel may be written to.
+    /// Whether there is any channel that may be written to.
     #[must_use]
-    pub fn allow_writing(&self) -> bool {
+    pub fn allow_any_write(&self) -> bool {
         match self {
             Self::All => true,
             Self::Granted(grants) => {
@@ -174,6 +174,8 @@ mod tests {
         assert_eq!(allowed("r"), (true, false));
         assert_eq!(allowed("w1"), (true, true));
         assert_eq!(allowed("x"), (false, false));
+        assert!(channels.allow_any_write());
+        assert!(!Channels::Granted([grant("*", Read)].into()).allow_any_write());
         assert!(!Channels::Granted([].into()).allow("r", Read));
     }
 }

@@ -56,7 +56,7 @@ fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> Str
 }
 
 fn hmac(secret: &[u8]) -> impl Fn(&[u8]) -> Vec<u8> + '_ {
-    use hmac::{Hmac, Mac};
+    use hmac::{Hmac, KeyInit, Mac};
     move |message| {
         let mac = Hmac::<sha2::Sha256>::new_from_slice(secret).unwrap();
         mac.chain_update(message).finalize().into_bytes().to_vec()

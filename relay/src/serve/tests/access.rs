@@ -7,7 +7,7 @@ use crate::config::{AccessMode, Config, KeyAlgorithm, KeyConfig, UserConfig};
 use backscroll_core::wire::{Code, RelayFrame};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 
 const SECRET: &str = "a secret of the tests, which is long enough";

@@ -49,6 +49,9 @@ pub(super) struct Told {
     annotation_ops: u64,
 }
 
+/// Changes by their first seqs, and seqs of rows that do not read back.
+pub(super) type LogPart = (Vec<(u64, LogRow)>, Vec<u64>);
+
 impl Channel<'_> {
     pub(super) fn verify_log(
         &mut self,
@@ -78,7 +81,7 @@ impl Channel<'_> {
     }
 
     /// Changes from a seq on, a bounded number, and seqs of rows among them that do not read back.
-    pub(super) fn log_rows(&self, from: u64) -> Result<(Vec<(u64, LogRow)>, Vec<u64>), ReadError> {
+    pub(super) fn log_rows(&self, from: u64) -> Result<LogPart, ReadError> {
         let range = keys::log_from(self.number, from);
         let (mut changes, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0);
         self.rows.scan(Family::Log, bounds(&range), Direction::Forward, &mut |key, row| {
@@ -122,23 +125,7 @@ impl Channel<'_> {
         if row.is_erased() {
             return self.verify_erased(told, first_seq, row);
         }
-        // Automerge panics on some damage.
-        let read = || ChangeView::read(&row.chunk, window, doc);
-        let Ok(read) = catch_unwind(AssertUnwindSafe(read)) else {
-            self.problem(format!("change {first_seq} does not read back: automerge panicked"));
-            return Ok(());
-        };
-        let view = match read {
-            Ok(view) if view.hash == row.hash && view.ops_len == row.ops => view,
-            Ok(_) => {
-                self.problem(format!("change {first_seq} is not the one its row names"));
-                return Ok(());
-            }
-            Err(error) => {
-                self.problem(format!("change {first_seq} does not read back: {error}"));
-                return Ok(());
-            }
-        };
+        let Some(view) = self.read_change(first_seq, row) else { return Ok(()) };
         let mut entry = told.windows.remove(&window);
         match &view.body {
             ChangeBody::Messages(ops) => {
@@ -175,16 +162,36 @@ impl Channel<'_> {
         } else {
             self.problem(format!("change {first_seq} annotates an empty window"));
         }
+        self.verify_actor(told, first_seq, row, &view);
+        Ok(())
+    }
+
+    /// Reads a change that must be the one its row names.
+    fn read_change(&mut self, first_seq: u64, row: &LogRow) -> Option<ChangeView> {
+        // Automerge panics on some damage.
+        let read = || ChangeView::read(&row.chunk, row.window, row.doc);
+        let what = match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(Ok(view)) if view.hash == row.hash && view.ops_len == row.ops => return Some(view),
+            Ok(Ok(_)) => "is not the one its row names".to_owned(),
+            Ok(Err(error)) => format!("does not read back: {error}"),
+            Err(_panic) => "does not read back: automerge panicked".to_owned(),
+        };
+        self.problem(format!("change {first_seq} {what}"));
+        None
+    }
+
+    fn verify_actor(&mut self, told: &mut Told, first_seq: u64, row: &LogRow, view: &ChangeView) {
+        let LogRow { window, doc, .. } = *row;
         let actor = ActorRow { user: row.user.clone(), state: view.actor_state() };
         let before = told.actors.insert((window, doc, view.actor), actor);
         // What an actor wrote before may be erased.
+        let is_rewritten = told.rewritten.contains_key(&window);
         let first = if is_rewritten { view.seq.saturating_sub(1) } else { 0 };
         let (seq, user) = before.map_or((first, row.user.clone()), |row| (row.state.seq, row.user));
         if seq + 1 != view.seq || user != row.user {
             let what = "is not the next of its actor, or another user's";
             self.problem(format!("change {first_seq} {what}"));
         }
-        Ok(())
     }
 
     fn verify_messages(

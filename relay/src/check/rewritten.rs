@@ -17,6 +17,7 @@ use backscroll_core::segment::SegmentDoc;
 use backscroll_core::window::Window;
 use backscroll_core::wire::is_late;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 /// A window with erased changes.
@@ -37,11 +38,13 @@ impl Channel<'_> {
         row: &LogRow,
     ) -> Result<(), ReadError> {
         let window = row.window;
-        if !told.rewritten.contains_key(&window) {
-            let members = self.members_by_seq(window)?;
-            told.rewritten.insert(window, Rewritten { members, erased_generation: 0 });
-        }
-        let Some(rewritten) = told.rewritten.get_mut(&window) else { return Ok(()) };
+        let rewritten = match told.rewritten.entry(window) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let members = self.members_by_seq(window)?;
+                place.insert(Rewritten { members, erased_generation: 0 })
+            }
+        };
         rewritten.erased_generation = rewritten.erased_generation.max(row.generation);
         let mut messages = Vec::new();
         if row.doc == DocKind::Messages {

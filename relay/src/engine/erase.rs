@@ -55,6 +55,9 @@ pub enum EraseError {
     Random(#[from] getrandom::Error),
 }
 
+/// Messages by the window that holds them, and those that none holds.
+type Places = (BTreeMap<Window, Vec<MessageId>>, Vec<MessageId>);
+
 impl Engine {
     /// Erases messages of a channel for good: rows, changes and documents hold nothing of them but
     /// id, sender and a tombstone when this returns, and neither does any file of the store.
@@ -92,11 +95,7 @@ impl Engine {
     }
 
     /// The windows that hold the messages, and the ids that none holds.
-    fn windows_of(
-        &self,
-        channel: &str,
-        ids: &BTreeSet<MessageId>,
-    ) -> Result<(BTreeMap<Window, Vec<MessageId>>, Vec<MessageId>), EraseError> {
+    fn windows_of(&self, channel: &str, ids: &BTreeSet<MessageId>) -> Result<Places, EraseError> {
         let reader = self.reader();
         let view = reader.view();
         let (mut windows, mut missing) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
@@ -144,5 +143,59 @@ impl Engine {
             }
         }
         self.inner.store.kv().purge(&joined).map_err(EraseError::Purge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::{NewMessage, Nobody, SendRequest};
+    use crate::store::Store;
+    use crate::store::rocks::RocksKv;
+    use backscroll_core::message::Content;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const MARKER: &str = "zqXkWjVvPpTtzqXkWjVvPpTt";
+
+    /// How many files of a folder hold a text.
+    fn files_with(folder: &Path, text: &str) -> usize {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let holds = |path: &std::path::PathBuf| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.windows(text.len()).any(|part| part == text.as_bytes())
+        };
+        files.filter(|path| path.is_file()).filter(holds).count()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn erased_bytes_leave_tables_and_logs_while_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let kv = Arc::new(RocksKv::open_uncompressed(folder.path()).unwrap());
+        let engine = Engine::start(Store::over(kv).unwrap(), Arc::new(Nobody)).unwrap();
+        let mut ids = Vec::new();
+        for text in ["first stays", MARKER, "third stays"] {
+            let content = Content::text("ada", text);
+            let message = NewMessage { id: None, sent_at: None, content };
+            let send = SendRequest { channel: "c".to_owned(), message, idempotency: None };
+            ids.push(engine.send(send).await.unwrap().id);
+        }
+        let erasing = engine.clone();
+        let erase = move || {
+            let kv = erasing.store().kv();
+            let path = folder.path();
+            assert!(files_with(path, MARKER) > 0, "in the log");
+            kv.purge(&[]).unwrap();
+            assert!(files_with(path, MARKER) > 1, "in the tables of log and index");
+            let ids = BTreeSet::from([ids[1]]);
+            let erased = erasing.erase("c", &ids, |_| {}).unwrap();
+            assert_eq!(erased, Erased { erased: 1, ..Erased::default() });
+            assert_eq!(files_with(path, MARKER), 0);
+            assert!(files_with(path, "first stays") > 0 && files_with(path, "third stays") > 0);
+            let again = erasing.erase("c", &ids, |_| {}).unwrap();
+            assert_eq!(again, Erased { before: 1, ..Erased::default() });
+            erasing.shutdown();
+        };
+        tokio::task::spawn_blocking(erase).await.unwrap();
     }
 }

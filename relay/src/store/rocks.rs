@@ -76,6 +76,25 @@ impl RocksKv {
     /// # Errors
     /// Another process has it open, or it cannot be read.
     pub fn open(folder: &Path, opening: Opening) -> Result<Self, StoreError> {
+        Self::open_with(folder, opening, family_options)
+    }
+
+    /// A database whose files show what is in them, for tests that search them.
+    #[cfg(test)]
+    pub(crate) fn open_uncompressed(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_with(folder, Opening::Usual, |family, cache| {
+            let mut options = family_options(family, cache);
+            options.set_compression_type(DBCompressionType::None);
+            options.set_bottommost_compression_type(DBCompressionType::None);
+            options
+        })
+    }
+
+    fn open_with(
+        folder: &Path,
+        opening: Opening,
+        family_options: impl Fn(Family, &Cache) -> Options,
+    ) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let families = Family::ALL.map(|family| {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))

@@ -57,10 +57,10 @@ fn a_backup_of_a_stopped_and_of_a_running_relay_is_restored() {
 fn erased_messages_are_in_no_file_stopped_or_running() {
     let bench = Bench::new();
     import(&bench);
+    assert!(is_in_files(&bench, "d", MARKER), "the search finds what is there");
     let rows = bench.export("d", "c");
     let (ids, texts) = (field(&rows, "id"), field(&rows, "text"));
     let marked = ids[texts.iter().position(|text| text == MARKER).unwrap()].clone();
-    assert!(is_in_files(&bench, "d", MARKER), "the search finds what is there");
     let none = "018bcfe5-6800-7000-8000-00000000ffff";
     let run = bench.run(&format!("erase --data d --channel c {marked} {none}")).ended(1);
     let said =

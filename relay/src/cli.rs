@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod export;
 mod import;
+mod load;
 mod new_epoch;
 pub(crate) mod output;
 mod progress;
@@ -41,6 +42,11 @@ enum Command {
     Tail(tail::TailArguments),
     /// Send one message
     Send(send::SendArguments),
+    /// Put load on a relay, check every delivery, print rates and latencies
+    Load(load::LoadArguments),
+    /// A bare broadcast: the load tool's floor
+    #[command(hide = true)]
+    FloorRelay(load::bare::FloorRelayArguments),
     /// Verify that everything in a data folder agrees
     Check(check::CheckArguments),
     /// After a data folder was restored from a copy: have clients bring back what it lacks
@@ -75,6 +81,8 @@ impl Arguments {
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Tail(arguments) => tail::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::Load(arguments) => load::run(&arguments),
+            Command::FloorRelay(arguments) => load::bare::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::NewEpoch(arguments) => new_epoch::run(&arguments),
         }

@@ -10,6 +10,8 @@
 mod bench;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/load.rs"]
+mod load;
 #[path = "cli/relay.rs"]
 mod relay;
 #[path = "cli/rows.rs"]

@@ -32,6 +32,9 @@ use std::time::Duration;
 /// Files that a process has open besides its sockets, generously.
 const OTHER_FILES: u64 = 64;
 
+/// Messages per second that others go on sending in a storm.
+const STORM_RATE: f64 = 1_000.0;
+
 /// What `load` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LoadArguments {
@@ -60,7 +63,8 @@ pub(crate) struct LoadArguments {
     #[arg(long, value_name = "N", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(STAMP_BYTES as i64..=TEXT_BYTES_MAX as i64))]
     bytes: u32,
-    /// Messages per second over all senders [default: as fast as they are acknowledged]
+    /// Messages per second over all senders [default: as fast as they are acknowledged]; for storm,
+    /// of those who go on sending beside it [default: 1000]
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     rate: Option<f64>,
     /// Messages of each sender that may wait for acknowledgement; for accept, upgrades at a time
@@ -254,8 +258,10 @@ impl LoadArguments {
                 plain(view::view(target, channel, senders.max(1), plan.limit).await?)
             }
             Profile::Storm => {
+                let plan = Plan { rate: None, ..plan };
                 let run = Run::new(target.clone(), channel, plan, journal);
-                storm::storm(&run, senders, subscribers).await?.report(name)
+                let beside = self.rate.unwrap_or(STORM_RATE);
+                storm::storm(&run, senders, subscribers, beside).await?.report(name)
             }
             Profile::Mixed | Profile::Publish | Profile::Fanout => {
                 let run = Run::new(target.clone(), channel, plan, journal);

@@ -17,10 +17,15 @@ const STORM_MAX: Duration = Duration::from_secs(120);
 /// Time between two looks at whether everyone is back.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Senders in another channel, whose rate shows what the storm costs others.
+/// Senders in another channel: what of their steady rate is kept shows what the storm costs others.
 const OTHERS: usize = 8;
 
-/// Runs the storm of `readers`, who miss `run.plan.limit` messages.
+/// Messages of one of them that may wait: more than any storm holds up, so that they keep their
+/// rate for as long as the relay does.
+const OTHERS_IN_FLIGHT: usize = 4_096;
+
+/// Runs the storm of `readers`, who miss `run.plan.limit` messages, while others send `beside`
+/// messages per second in another channel.
 ///
 /// # Errors
 /// The relay does not take a client, or the channel cannot be read back.
@@ -28,13 +33,15 @@ pub(super) async fn storm(
     run: &Arc<Run>,
     senders: usize,
     readers: usize,
+    beside: f64,
 ) -> Result<Outcome, SocketError> {
     let listening = Readers::join(run, readers, senders).await?;
     run.phase.send_replace(Phase::Away);
     let begun = Instant::now();
     let sent = Senders::begin(run, senders).await?.finish().await;
     let head = head_of(&sent);
-    let plan = Plan { limit: u64::MAX, in_flight: 4, ..run.plan };
+    let rate = Some(beside / OTHERS as f64);
+    let plan = Plan { limit: u64::MAX, in_flight: OTHERS_IN_FLIGHT, rate, ..run.plan };
     let others = Run::new(run.target.clone(), format!("{}-others", run.channel), plan, None);
     let sending = Senders::begin(&others, OTHERS).await?;
     let calm = rate_over(&others, async {

@@ -1,6 +1,6 @@
 //! `backscroll load`: a good relay passes, and every kind of fault in a history is found.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, rows};
 use crate::relay::Relay;
 use serde_json::Value;
 
@@ -70,7 +70,9 @@ fn a_history_with_a_fault_fails() {
     };
     check("a delivery is missing", &without(of("seen")), "lost: r");
     check("a delivery came twice", &twice(of("seen")), "doubled: r");
-    check("a message nobody sent", &without(of("invoke")), "never sent: ");
+    let id = rows(&good[of("seen")])[0]["id"].as_str().unwrap().to_owned();
+    let other = id.replace(&id[24..], "0123456789ab");
+    check("a message nobody sent", &changed(of("seen"), &id, &other), "never sent: r");
     check("a stored row is missing", &without(of("stored")), "lost: the store");
     check("a refused message is there", &changed(of("ok"), "\"ok\"", "\"fail\""), "refused and");
     check("another number", &changed(of("ok"), "\"seq\":", "\"seq\":7"), "renumbered: ");
@@ -83,6 +85,8 @@ fn a_history_with_a_fault_fails() {
     let mut swapped = good.clone();
     swapped.swap(first, next);
     check("out of order", &swapped, "out of order: r");
+    bench.write("bad", without(of("invoke")).join("\n"));
+    assert!(bench.run("load --check bad").ended(1).log.contains("was never sent"));
     bench.write("bad", "no history");
     assert!(bench.run("load --check bad").ended(1).log.contains("line 1 of bad"));
     assert_eq!(relay.stop().0, Some(0));

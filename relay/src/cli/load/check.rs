@@ -242,20 +242,17 @@ mod tests {
 
     #[test]
     fn every_broken_promise_is_found() {
-        finds(|o| drop(o.heard[1].seen.remove(1)), &["lost: from 2 did not get", "seq 4"]);
-        finds(|o| drop(o.heard[0].seen.pop()), &["lost: from 0 did not get"]);
+        finds(|o| _ = o.heard[1].seen.remove(1), &["lost: from 2 did not get", "seq 4"]);
+        finds(|o| _ = o.heard[0].seen.pop(), &["lost: from 0 did not get"]);
         finds(|o| o.heard[0].seen.push((6, id(6))), &["doubled: from 0 got"]);
         finds(|o| o.heard[0].seen.swap(1, 3), &["from 0 got seq 3 after seq 4"]);
         finds(|o| o.heard[0].seen.push((7, id(99))), &["never sent: from 0"]);
         finds(|o| o.heard[0].seen.push((7, id(8))), &["refused and there all the same"]);
         finds(|o| o.heard[0].seen.push((9, id(7))), &["nobody got seq 7 to 8"]);
-        finds(|o| drop(o.sent.insert(id(3), Fate::Stored(9))), &["has seq 9 and seq 3"]);
+        finds(|o| _ = o.sent.insert(id(3), Fate::Stored(9)), &["has seq 9 and seq 3"]);
         finds(|o| o.renumbered.push((id(1), 1, 4)), &["has seq 1 and seq 4"]);
         finds(|o| o.heard[1].altered.push(id(3)), &["altered: from 2"]);
-        finds(
-            |o| drop(o.sent.remove(&id(2))),
-            &["never sent: the store got", "never sent: from 0"],
-        );
+        finds(|o| _ = o.sent.remove(&id(2)), &["never sent: the store got", "never sent: from 0"]);
     }
 
     #[test]
@@ -263,7 +260,7 @@ mod tests {
         let stored = |o: &mut Observed, f: fn(&mut Vec<(u64, MessageId)>)| {
             o.stored.as_mut().map(f).unwrap();
         };
-        finds(|o| stored(o, |s| drop(s.remove(2))), &["lost: the store did not get"]);
+        finds(|o| stored(o, |s| _ = s.remove(2)), &["lost: the store did not get"]);
         finds(|o| stored(o, |s| s.push(s[5])), &["doubled: the store"]);
         finds(|o| stored(o, |s| s.swap(0, 1)), &["the channel, read back, has"]);
         finds(|o| stored(o, |s| s[4].1 = id(7)), &["seq 5 is that of"]);

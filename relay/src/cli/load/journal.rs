@@ -171,6 +171,11 @@ impl Reading {
     fn take(&mut self, line: &str) -> Result<(), String> {
         let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let id = || line.id.ok_or_else(|| "there is no id".to_owned());
+        if let (Kind::Ok | Kind::Fail, Some(id)) = (line.kind, line.id)
+            && !self.observed.sent.contains_key(&id)
+        {
+            return Err(format!("{id} is answered and was never sent"));
+        }
         let seq = || line.seq.ok_or_else(|| "there is no seq".to_owned());
         match line.kind {
             Kind::Invoke => drop(self.observed.sent.entry(id()?).or_insert(Fate::Unknown)),

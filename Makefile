@@ -30,7 +30,7 @@ PAGE := web-demo/dist/index.html
 BIN := $(CARGO_TARGET_DIR)/release/backscroll
 
 .NOTPARALLEL:
-.PHONY: help setup setup-relay setup-demo relay wasm web demo test test-long bench fuzz audit check-chat
+.PHONY: help setup setup-relay setup-demo relay wasm web demo test test-long bench figures fuzz audit check-chat
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,9 @@ test-long: setup ## property tests with 20 times the cases, tests on a million m
 
 bench: setup-relay ## the benchmarks
 	@$(part) benchmarks cargo bench --profile release --locked --workspace
+
+figures: relay ## the relay's figures beside their floors, as a table; about four minutes, on a quiet machine
+	@BACKSCROLL_BIN=$(BIN) node tests/tools/figures.mjs
 
 TIME ?= 60
 fuzz: ## fuzzes core, TIME=60 seconds for each of six targets; needs a nightly compiler

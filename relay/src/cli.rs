@@ -9,6 +9,7 @@ mod erase;
 mod export;
 mod hash_password;
 mod import;
+mod load;
 mod new_epoch;
 pub(crate) mod output;
 mod progress;
@@ -45,6 +46,11 @@ enum Command {
     Tail(tail::TailArguments),
     /// Send one message
     Send(send::SendArguments),
+    /// Put load on a relay, check every delivery, print rates and latencies
+    Load(load::LoadArguments),
+    /// A bare broadcast: the load tool's floor
+    #[command(hide = true)]
+    FloorRelay(load::bare::FloorRelayArguments),
     /// Verify that everything in a data folder agrees
     Check(check::CheckArguments),
     /// Copy a data folder, verified, also while a relay uses it
@@ -89,6 +95,8 @@ impl Arguments {
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Tail(arguments) => tail::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::Load(arguments) => load::run(&arguments),
+            Command::FloorRelay(arguments) => load::bare::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Backup(arguments) => backup::run(&arguments),
             Command::Restore(arguments) => backup::restore(&arguments),

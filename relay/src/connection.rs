@@ -14,7 +14,7 @@ pub(crate) use outbox::Outbox;
 #[cfg(test)]
 pub(crate) use outbox::Taken;
 
-use crate::metrics::SocketMetrics;
+use crate::metrics::{self, SocketMetrics};
 use crate::shutdown::{Phase, Phases};
 use backscroll_core::limits::FRAME_BYTES_MAX;
 use futures_util::future::BoxFuture;
@@ -169,6 +169,10 @@ async fn read(
         let frame = match frame {
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Binary(bytes))) => Incoming::Binary(bytes),
+            Some(Ok(Message::Pong(_))) => {
+                heard.ponged();
+                continue;
+            }
             // Pings and closes are answered by the next read.
             Some(Ok(_)) => match protocol.handle_control() {
                 Some(close) => return close,
@@ -268,13 +272,33 @@ fn close_of(error: &Error) -> Close {
 struct Heard {
     start: Instant,
     last_ms: AtomicU64,
+    /// When the ping went out that waits for its answer; 0 if none does.
+    pinged_us: AtomicU64,
     /// What it says is not read at the moment.
     busy: AtomicBool,
 }
 
 impl Heard {
     fn new() -> Self {
-        Self { start: Instant::now(), last_ms: AtomicU64::new(0), busy: AtomicBool::new(false) }
+        Self {
+            start: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            pinged_us: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes a ping that goes out.
+    fn pinged(&self) {
+        self.pinged_us.store(micros(self.start.elapsed()).max(1), Ordering::Relaxed);
+    }
+
+    /// Notes an answer to a ping.
+    fn ponged(&self) {
+        let pinged_us = self.pinged_us.swap(0, Ordering::Relaxed);
+        if pinged_us > 0 {
+            metrics::ponged(self.start.elapsed().saturating_sub(Duration::from_micros(pinged_us)));
+        }
     }
 
     /// Notes whether reading pauses, as it does while the client takes an answer.
@@ -299,6 +323,10 @@ impl Heard {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -224,6 +224,11 @@ impl Engine {
         &self.inner.store
     }
 
+    /// What the store says of itself. Blocks.
+    pub(crate) fn figures(&self) -> crate::store::kv::Figures {
+        self.inner.store.kv().figures()
+    }
+
     /// The store's epoch.
     #[must_use]
     pub fn epoch(&self) -> [u8; 16] {

@@ -1,5 +1,6 @@
 //! HTTP (design 8.3): the routes, errors as problem+json, and what all responses share.
 
+mod admin;
 mod admission;
 mod blobs;
 mod channels;
@@ -63,6 +64,7 @@ pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> R
 pub(crate) fn admin_router(app: Arc<App>) -> Router {
     health::routes()
         .merge(health::metrics_route())
+        .merge(admin::routes(&app))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)

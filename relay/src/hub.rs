@@ -112,6 +112,11 @@ impl Hub {
         }
     }
 
+    /// How many listen to each channel that anybody listens to.
+    pub(crate) fn listeners(&self) -> HashMap<Arc<str>, usize> {
+        self.lock().iter().map(|(channel, them)| (channel.clone(), them.len())).collect()
+    }
+
     fn run(&self, batches: &Receiver<Vec<Committed>>) {
         while let Ok(batch) = batches.recv() {
             for event in &batch {

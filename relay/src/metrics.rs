@@ -2,7 +2,10 @@
 //!
 //! No label carries a user, a channel or an address.
 
+pub(crate) mod recent;
+
 use crate::shutdown::Phase;
+use crate::store::kv::Figures;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
@@ -61,6 +64,67 @@ pub(crate) fn auth_failed(reason: &'static str) {
 /// Notes a frame (`ws`, `sync`) or request (`http`) that was refused or had to wait.
 pub(crate) fn rate_limited(kind: &'static str) {
     counter!("backscroll_rate_limited_total", "kind" => kind).increment(1);
+}
+
+/// Notes how long a client took to answer a ping.
+pub(crate) fn ponged(after: Duration) {
+    histogram!("backscroll_ping_pong_seconds").record(after);
+}
+
+/// The figures of the writer's batches.
+#[derive(Debug)]
+pub(crate) struct CommitMetrics {
+    seconds: Histogram,
+    commands: Histogram,
+    bytes: Histogram,
+    errors: Counter,
+    queued: Gauge,
+}
+
+impl CommitMetrics {
+    /// The writer's handles.
+    pub(crate) fn new() -> Self {
+        Self {
+            seconds: histogram!("backscroll_commit_duration_seconds"),
+            commands: histogram!("backscroll_commit_batch_messages"),
+            bytes: histogram!("backscroll_commit_batch_bytes"),
+            errors: counter!("backscroll_commit_errors_total"),
+            queued: gauge!("backscroll_commit_queue_depth"),
+        }
+    }
+
+    /// A batch of `commands` is taken from the queue, where `queued` still wait.
+    #[expect(clippy::cast_precision_loss, reason = "figures are floats")]
+    pub(crate) fn begun(&self, commands: usize, bytes: usize, queued: usize) {
+        self.commands.record(commands as f64);
+        self.bytes.record(bytes as f64);
+        self.queued.set(queued as f64);
+    }
+
+    /// A batch of `commands` that was begun at `since` is on disk.
+    pub(crate) fn committed(&self, commands: usize, since: Instant) {
+        let took = since.elapsed();
+        self.seconds.record(took);
+        recent::committed(commands, took);
+    }
+
+    /// A batch could not be written.
+    pub(crate) fn failed(&self) {
+        self.errors.increment(1);
+    }
+}
+
+/// Notes what the store says of itself.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub(crate) fn store(figures: &Figures) {
+    let set = |gauge: Gauge, value: u64| gauge.set(value as f64);
+    set(gauge!("backscroll_rocksdb_memtable_bytes"), figures.memtable_bytes);
+    set(gauge!("backscroll_rocksdb_cache_bytes"), figures.cache_bytes);
+    set(gauge!("backscroll_rocksdb_pending_compaction_bytes"), figures.pending_compaction_bytes);
+    set(gauge!("backscroll_rocksdb_wal_bytes"), figures.wal_bytes);
+    set(gauge!("backscroll_rocksdb_sst_bytes"), figures.sst_bytes);
+    // The store counts it; a counter follows by being set.
+    counter!("backscroll_rocksdb_stall_seconds_total").absolute(figures.stall_us / 1_000_000);
 }
 
 /// Notes how a socket ended.

@@ -195,6 +195,24 @@ impl View<'_> {
         Ok(channels)
     }
 
+    /// How many windows a channel has.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// O(windows).
+    pub fn segments(&self, channel: &str) -> Result<u64, ReadError> {
+        let Some((number, _)) = self.find(channel)? else { return Ok(0) };
+        let mut segments = 0;
+        let range = keys::channel(number);
+        self.rows.scan(Family::Directory, bounds(&range), Direction::Forward, &mut |_, _| {
+            segments += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(segments)
+    }
+
     /// Where a channel ends.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ mod bench;
 mod documents;
 #[path = "cli/hostile.rs"]
 mod hostile;
+#[path = "cli/load.rs"]
+mod load;
 #[path = "cli/operations.rs"]
 mod operations;
 #[path = "cli/relay.rs"]

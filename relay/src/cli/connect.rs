@@ -128,6 +128,13 @@ impl std::str::FromStr for RelayUrl {
     }
 }
 
+impl RelayUrl {
+    /// The address of its `/ws`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// An open socket to a relay.
 #[derive(Debug)]
 pub(crate) struct Connection {

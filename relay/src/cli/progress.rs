@@ -28,6 +28,8 @@ pub(crate) enum Unit {
     Messages,
     /// Rows of a store.
     Rows,
+    /// Sockets.
+    Sockets,
 }
 
 impl Progress {
@@ -39,6 +41,7 @@ impl Progress {
             Unit::Bytes => "{bytes} of {total_bytes}",
             Unit::Messages => "{human_pos} of {human_len} messages",
             Unit::Rows => "{human_pos} of {human_len} rows",
+            Unit::Sockets => "{human_pos} of {human_len} sockets",
         };
         let template = match total {
             Some(_) => format!("{{msg:>10}} [{{wide_bar}}] {counts}, {{eta}} left"),
@@ -97,6 +100,7 @@ impl Progress {
             Unit::Bytes => indicatif::HumanBytes(done).to_string(),
             Unit::Messages => format!("{} messages", indicatif::HumanCount(done)),
             Unit::Rows => format!("{} rows", indicatif::HumanCount(done)),
+            Unit::Sockets => format!("{} sockets", indicatif::HumanCount(done)),
         };
         match self.bar.length().filter(|total| *total > 0) {
             Some(total) => {

@@ -3,7 +3,9 @@
 use super::event::Publish;
 use super::writer::{Command, Done, TailJob, Writer};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX};
+use crate::metrics::CommitMetrics;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 /// A command in the queue.
@@ -55,6 +57,7 @@ pub(crate) fn run(
     failed: &watch::Sender<bool>,
 ) {
     let _gone = Gone(failed);
+    let metrics = CommitMetrics::new();
     let mut is_open = true;
     while is_open && let Some(first) = queue.blocking_recv() {
         let (mut commands, mut permits, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -74,8 +77,11 @@ pub(crate) fn run(
         if commands.is_empty() {
             break;
         }
+        let (asked, since) = (commands.len(), Instant::now());
+        metrics.begun(asked, bytes, queue.len());
         match writer.commit(commands) {
             Ok(Done { events, tails: grown }) => {
+                metrics.committed(asked, since);
                 if !events.is_empty() {
                     publish.publish(&events);
                 }
@@ -83,6 +89,7 @@ pub(crate) fn run(
             }
             Err(error) => {
                 let error = super::check::chain(&error);
+                metrics.failed();
                 tracing::error!(error, "a write failed; the store takes no more");
                 failed.send_replace(true);
                 return;

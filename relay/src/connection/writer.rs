@@ -49,6 +49,7 @@ pub(super) async fn write(
                     outbox.end_at_once(Close::Silent);
                     continue;
                 }
+                heard.pinged();
                 Taken::Frames(vec![Message::Ping(bytes::Bytes::new())])
             }
         };

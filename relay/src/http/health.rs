@@ -35,6 +35,11 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Probl
     let Some(handle) = &app.metrics else {
         return Err(Refused::new(Code::NotFound, "the figures are kept elsewhere").into());
     };
+    // What the store says is asked for when somebody wants to know. Blocks for a few file sizes.
+    let engine = app.engine.clone();
+    if let Ok(figures) = tokio::task::spawn_blocking(move || engine.figures()).await {
+        crate::metrics::store(&figures);
+    }
     let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, media_type)], handle.render()))
 }

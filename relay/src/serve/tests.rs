@@ -1,6 +1,7 @@
 //! The relay in this process, on a free port and a temporary folder, seen through its sockets.
 
 mod access;
+mod admin;
 mod blobs;
 mod ending;
 mod frames;

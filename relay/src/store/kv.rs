@@ -147,6 +147,29 @@ impl Batch {
     }
 }
 
+/// What a store says of itself, as far as it has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Rows that are not in tables yet.
+    pub memtable_bytes: u64,
+    /// Blocks of tables that are held in memory.
+    pub cache_bytes: u64,
+    /// What compaction has still to rewrite.
+    pub pending_compaction_bytes: u64,
+    /// Logs that a start would read.
+    pub wal_bytes: u64,
+    /// Tables.
+    pub sst_bytes: u64,
+    /// Values that live apart from tables.
+    pub blob_bytes: u64,
+    /// Everything in the folder.
+    pub files_bytes: u64,
+    /// What the folder's disk has left.
+    pub free_bytes: u64,
+    /// For how long writes were held back, since the start.
+    pub stall_us: u64,
+}
+
 /// Receives the rows of a scan and says whether to go on.
 pub type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
@@ -181,6 +204,14 @@ pub trait Kv: Debug + Send + Sync + 'static {
         // Of a store without files the bytes are gone with the last snapshot that has them.
         let _ = ranges;
         Ok(())
+    }
+
+    /// What the store says of itself; all zero where it says nothing.
+    ///
+    /// # Complexity
+    /// O(files).
+    fn figures(&self) -> Figures {
+        Figures::default()
     }
 
     /// The store as it is now. What is written later is not seen through it.

@@ -4,8 +4,9 @@
 //! walk into the next channel.
 
 use super::StoreError;
-use super::kv::{Batch, Direction, Durability, Family, Kv, Snapshot, Visit};
+use super::kv::{Batch, Direction, Durability, Family, Figures, Kv, Snapshot, Visit};
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
     CompactOptions, DB, DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions,
@@ -62,6 +63,8 @@ pub enum Opening {
 /// A RocksDB database.
 pub struct RocksKv {
     db: DB,
+    /// They hold the statistics.
+    options: Options,
 }
 
 impl fmt::Debug for RocksKv {
@@ -112,7 +115,15 @@ impl RocksKv {
                 DB::open_cf_descriptors_read_only(&options, folder, families, false)
             }
         };
-        Ok(Self { db: db.map_err(|error| StoreError::opening(folder, error))? })
+        let db = db.map_err(|error| StoreError::opening(folder, error))?;
+        Ok(Self { db, options })
+    }
+
+    /// The sum of a property over all families; what has none counts nothing.
+    fn sum(&self, property: &rocksdb::properties::PropName) -> u64 {
+        let of =
+            |family| self.family(family).ok().map(|of| self.db.property_int_value_cf(of, property));
+        Family::ALL.into_iter().filter_map(of).filter_map(Result::ok).flatten().sum()
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
@@ -140,6 +151,9 @@ fn database_options() -> Options {
     options.set_avoid_unnecessary_blocking_io(true);
     options.set_keep_log_file_num(3);
     options.set_log_level(LogLevel::Warn);
+    // Counters only: for how long writes stalled.
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     options
 }
 
@@ -228,6 +242,38 @@ impl Kv for RocksKv {
         // Files that nothing needs any more are deleted in the background: wait for that.
         self.db.disable_file_deletions()?;
         Ok(self.db.enable_file_deletions()?)
+    }
+
+    fn figures(&self) -> Figures {
+        use rocksdb::properties;
+        let mut figures = Figures {
+            memtable_bytes: self.sum(properties::SIZE_ALL_MEM_TABLES),
+            pending_compaction_bytes: self.sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            sst_bytes: self.sum(properties::TOTAL_SST_FILES_SIZE),
+            // One cache for all families.
+            cache_bytes: self
+                .db
+                .property_int_value(properties::BLOCK_CACHE_USAGE)
+                .ok()
+                .flatten()
+                .unwrap_or(0),
+            stall_us: self.options.get_ticker_count(Ticker::StallMicros),
+            ..Figures::default()
+        };
+        if let Ok(disk) = rustix::fs::statvfs(self.db.path()) {
+            figures.free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        }
+        // A folder that cannot be listed has no figures.
+        for entry in std::fs::read_dir(self.db.path()).into_iter().flatten().flatten() {
+            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
+            figures.files_bytes += bytes;
+            match entry.path().extension().and_then(|extension| extension.to_str()) {
+                Some("log") => figures.wal_bytes += bytes,
+                Some("blob") => figures.blob_bytes += bytes,
+                _ => {}
+            }
+        }
+        figures
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {

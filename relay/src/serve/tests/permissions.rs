@@ -159,18 +159,9 @@ fn commands(channel: &str, id: &str, other: &str) -> Vec<(Value, Need)> {
         (json!({"command": "history", "channel": channel, "at": {"id": id}}), Need::Read),
         (json!({"command": "history", "channel": channel, "at": {"index": 0}}), Need::Read),
         (json!({"command": "send", "channel": channel, "text": "x"}), Need::Write),
-        (
-            json!({"command": "send", "channel": channel, "text": "x", "from": "ada"}),
-            Need::Write,
-        ),
-        (
-            json!({"command": "send", "channel": channel, "text": "x", "from": "bob"}),
-            Need::Bridge,
-        ),
-        (
-            json!({"command": "send", "channel": channel, "text": MARKER, "id": id}),
-            Need::Write,
-        ),
+        (json!({"command": "send", "channel": channel, "text": "x", "from": "ada"}), Need::Write),
+        (json!({"command": "send", "channel": channel, "text": "x", "from": "bob"}), Need::Bridge),
+        (json!({"command": "send", "channel": channel, "text": MARKER, "id": id}), Need::Write),
         (
             json!({"command": "view", "channel": channel, "at": "latest", "before": 5, "after": 0}),
             Need::Read,

@@ -144,18 +144,24 @@ enum Idle {
     DrippingHello,
 }
 
+impl Idle {
+    /// Opens a connection, and tells what is to drip on it.
+    async fn open(self, address: &str) -> (TcpStream, &'static [u8]) {
+        match self {
+            Self::Silent => (TcpStream::connect(address).await.unwrap(), b""),
+            Self::Dripping => {
+                (TcpStream::connect(address).await.unwrap(), b"GET / HTTP/1.1\r\nX: ")
+            }
+            Self::NoHello => (upgraded(address, "/sync").await, b""),
+            Self::DrippingHello => {
+                (upgraded(address, "/sync").await, &[0x82, 0xfe, 0x10, 0, 0, 0, 0, 0])
+            }
+        }
+    }
+}
+
 /// Holds a connection until the relay has had enough.
-async fn idle(address: String, how: Idle) {
-    let (mut stream, drip) = match how {
-        Idle::Silent => (TcpStream::connect(&address).await.unwrap(), &b""[..]),
-        Idle::Dripping => {
-            (TcpStream::connect(&address).await.unwrap(), &b"GET / HTTP/1.1\r\nX: "[..])
-        }
-        Idle::NoHello => (upgraded(&address, "/sync").await, &b""[..]),
-        Idle::DrippingHello => {
-            (upgraded(&address, "/sync").await, &[0x82, 0xfe, 0x10, 0, 0, 0, 0, 0][..])
-        }
-    };
+async fn idle(mut stream: TcpStream, drip: &'static [u8]) {
     let mut drops = drip.iter().chain(std::iter::repeat(&b'x')).copied();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let mut buffer = [0; 1_024];
@@ -185,9 +191,12 @@ fn idle_connections_are_closed_while_others_are_served() {
         let (mut healthy, _) =
             soon("a socket", connect_async(format!("ws://{address}/ws"))).await.unwrap();
         let mut idlers = JoinSet::new();
+        // One after the other: what the system's queue does not hold would never reach the relay, and
+        // the last of each four is answered by it.
         for _ in 0..100 * scale() {
             for how in [Idle::Silent, Idle::Dripping, Idle::NoHello, Idle::DrippingHello] {
-                idlers.spawn(idle(address.clone(), how));
+                let (stream, drip) = how.open(&address).await;
+                idlers.spawn(idle(stream, drip));
             }
         }
         let all_closed = async { while idlers.join_next().await.is_some() {} };

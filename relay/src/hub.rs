@@ -150,6 +150,9 @@ impl Hub {
         for subscription in &subscribers {
             let frames = encoded.frames(subscription.form());
             subscription.deliver(encoded.seq(), &frames);
+            if let Some(last_seq) = encoded.last_seq() {
+                subscription.delivered(last_seq);
+            }
         }
         let deadline = Instant::now() + PACE_MAX;
         for subscription in &subscribers {

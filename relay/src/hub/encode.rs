@@ -30,6 +30,17 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    /// The last seq of what it tells, if it is in the sequence.
+    pub(super) fn last_seq(&self) -> Option<u64> {
+        match self.event {
+            Committed::Change(change) => Some(change.last_seq),
+            Committed::Mark(_) => None,
+            // The change that follows has the seq.
+            Committed::Entry(_) => None,
+            Committed::Dropped(dropped) => Some(dropped.seq),
+        }
+    }
+
     /// Its frames in `form`.
     pub(super) fn frames(&mut self, form: &Form) -> Arc<[Message]> {
         let (encoded, encode): (_, fn(&Committed) -> Vec<Message>) = match form {

@@ -11,10 +11,15 @@
 use crate::connection::{Close, Outbox};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Most bytes that a gate holds back while the snapshot is read; as many as an outbox holds.
 const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// How long one that asks again waits for the hub.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 /// In which form a subscriber gets events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub(crate) struct Subscription {
     form: Form,
     outbox: Arc<Outbox>,
     gate: Mutex<Gate>,
+    /// The last seq of what the hub has come to.
+    delivered: watch::Sender<u64>,
     /// The gate holds nothing back any more; for the hub's thread.
     released: Condvar,
 }
@@ -65,7 +72,8 @@ impl Subscription {
     /// A subscriber that holds back what comes.
     pub(super) fn new(id: u64, channel: Arc<str>, form: Form, outbox: Arc<Outbox>) -> Self {
         let gate = Mutex::new(Gate::held(None));
-        Self { id, channel, form, outbox, gate, released: Condvar::new() }
+        let (delivered, released) = (watch::Sender::new(0), Condvar::new());
+        Self { id, channel, form, outbox, gate, delivered, released }
     }
 
     /// Its number in the hub.
@@ -91,7 +99,22 @@ impl Subscription {
         }
     }
 
+    /// Waits, if it asks again, until the hub has come to `head`: what it was promised and the
+    /// snapshot has is on its way, and would be dropped after the answer.
+    pub(crate) async fn caught_up(&self, head: u64) {
+        let is_promised = matches!(
+            &*self.lock(),
+            Gate::Held { live_after: Some(after), .. } if *after < head
+        );
+        if is_promised {
+            let mut delivered = self.delivered.subscribe();
+            // A hub that has ended delivers nothing more.
+            let _ = timeout(CATCH_UP_MAX, delivered.wait_for(|seq| *seq >= head)).await;
+        }
+    }
+
     /// Sends `answer`, made from a snapshot whose head is `head`, and lets through what is above.
+    /// Comes after [`Self::caught_up`].
     pub(crate) fn open(&self, head: u64, answer: Vec<Message>) {
         let mut gate = self.lock();
         let Gate::Held { live_after, frames, .. } =
@@ -129,6 +152,11 @@ impl Subscription {
         for (_, frame) in frames.iter().filter(|(seq, _)| *seq > after) {
             self.outbox.push_live(frame);
         }
+    }
+
+    /// Notes that the hub has come to a seq.
+    pub(super) fn delivered(&self, last_seq: u64) {
+        self.delivered.send_replace(last_seq);
     }
 
     /// Takes the frames of one event, in seq order.
@@ -236,6 +264,24 @@ mod tests {
         subscription.open(4, vec![Message::text("second")]);
         subscription.deliver(6, &event(6));
         assert_eq!(written(&outbox), ["first", "2", "3", "4", "second", "5", "6"]);
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_waits_for_what_is_on_its_way() {
+        let (subscription, outbox) = subscriber();
+        subscription.caught_up(9).await;
+        subscription.open(1, vec![Message::text("first")]);
+        subscription.hold();
+        // The snapshot has 2 and 3, the hub has not come to them.
+        let mut caught_up = Box::pin(subscription.caught_up(3));
+        assert!(futures_util::poll!(&mut caught_up).is_pending());
+        for seq in [2, 3] {
+            subscription.deliver(seq, &event(seq));
+            subscription.delivered(seq);
+        }
+        caught_up.await;
+        subscription.open(3, vec![Message::text("second")]);
+        assert_eq!(written(&outbox), ["first", "2", "3", "second"]);
     }
 
     #[test]

@@ -152,6 +152,7 @@ impl JsonProtocol {
         let Some(subscribed) = self.subscribed.get(channel) else { return Ok(()) };
         match answer {
             Ok((seq, answer)) => {
+                subscribed.subscription().caught_up(seq).await;
                 subscribed.subscription().open(seq, vec![answer]);
                 Ok(())
             }

@@ -269,6 +269,7 @@ impl SyncProtocol {
                 if cursor.is_some() {
                     metrics::recovered(answer.resumed);
                 }
+                subscribed.subscription().caught_up(answer.head_seq).await;
                 subscribed.subscription().open(answer.head_seq, answer.frames);
                 self.windows(0, &channel, answer.more).await
             }

@@ -210,7 +210,7 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
     let (newest, now) = (Edge::Id(live.rows()[9].id), live.now());
     live.client.set_visible(live.view, newest, newest, Follow::Stay, now).unwrap();
     let late = json!({"command": "send", "channel": "c", "text": "old", "sent_at": YEAR_2010 + 9});
-    json_client.send(&late).await;
+    assert_eq!(json_client.ask(&late).await["event"], "ack");
     live.until("what is late", |rows| rows.len() == 11).await;
     assert_eq!(live.client.late(live.view).unwrap().total, 1);
     live.say("one more");

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -32,6 +32,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Requests of one socket that may be out at the writer at a time.
 const ANSWERS_OUT_MAX: usize = 1_024;
+
+/// Most bytes of one socket's frames that may be out at the writer: the largest frame, four times.
+const ANSWERS_BYTES_MAX: usize = 4 << 20;
 
 /// How long a socket that ends waits for answers that are still out.
 const ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +52,16 @@ pub(crate) enum Incoming {
     Text(tokio_tungstenite::tungstenite::Utf8Bytes),
     /// A binary frame.
     Binary(bytes::Bytes),
+}
+
+impl Incoming {
+    /// Its bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// What frames mean on one socket.
@@ -72,9 +85,14 @@ pub(crate) trait Protocol: Send {
     }
 }
 
-/// Takes answers that are not known yet; they are sent in the order in which they were given.
+/// Takes answers that are not known yet; they are sent in the order in which they were given. Bounded
+/// in their number, and in the bytes of the frames that they answer, which they hold in some form.
 #[derive(Clone, Debug)]
-pub(crate) struct Answers(mpsc::Sender<BoxFuture<'static, Reply>>);
+pub(crate) struct Answers {
+    sender: mpsc::Sender<BoxFuture<'static, Reply>>,
+    room: Arc<Semaphore>,
+    frame_bytes: u32,
+}
 
 /// The end of [`Answers`] that the connection holds.
 pub(crate) type AnswersOut = mpsc::Receiver<BoxFuture<'static, Reply>>;
@@ -92,13 +110,27 @@ impl Answers {
     /// A sender and its receiver.
     pub(crate) fn new() -> (Self, AnswersOut) {
         let (sender, receiver) = mpsc::channel(1);
-        (Self(sender), receiver)
+        let room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX));
+        (Self { sender, room, frame_bytes: 0 }, receiver)
+    }
+
+    /// What is pushed from now on answers this frame.
+    pub(crate) fn begin(&mut self, frame: &Incoming) {
+        let bytes = frame.len().min(ANSWERS_BYTES_MAX);
+        self.frame_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// Gives an answer that is still out; waits while too many are.
     pub(crate) async fn push(&self, answer: impl Future<Output = Reply> + Send + 'static) {
+        // Nobody closes it.
+        let held = self.room.clone().acquire_many_owned(self.frame_bytes).await;
+        let answer = async move {
+            let reply = answer.await;
+            drop(held);
+            reply
+        };
         // The receiver goes only when the connection does; then nobody wants the answer.
-        let _ = self.0.send(Box::pin(answer)).await;
+        let _ = self.sender.send(Box::pin(answer)).await;
     }
 }
 
@@ -181,10 +213,7 @@ async fn read(
             Some(Err(error)) => return close_of(&error),
             None => return Close::Gone,
         };
-        metrics.received(match &frame {
-            Incoming::Text(text) => text.len(),
-            Incoming::Binary(bytes) => bytes.len(),
-        });
+        metrics.received(frame.len());
         // Nothing is read meanwhile, pongs neither: that the client is silent says nothing.
         heard.set_busy(true);
         tokio::select! {

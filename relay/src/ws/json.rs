@@ -50,6 +50,7 @@ pub(crate) struct JsonProtocol {
 
 impl Protocol for JsonProtocol {
     async fn handle(&mut self, frame: Incoming) -> Option<Close> {
+        self.answers.begin(&frame);
         let request = match &frame {
             Incoming::Text(text) => Request::read(text, &self.app.access, &self.user),
             Incoming::Binary(_) => {

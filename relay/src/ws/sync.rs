@@ -77,6 +77,7 @@ impl Protocol for SyncProtocol {
     }
 
     async fn handle(&mut self, frame: Incoming) -> Option<Close> {
+        self.answers.begin(&frame);
         let mut about = About::default();
         let handled = match read(&frame) {
             Ok(Some(frame)) => {

@@ -211,6 +211,7 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
     live.client.set_visible(live.view, newest, newest, Follow::Stay, now).unwrap();
     let late = json!({"command": "send", "channel": "c", "text": "old", "sent_at": YEAR_2010 + 9});
     json_client.send(&late).await;
+    json_client.event_of("ack").await;
     live.until("what is late", |rows| rows.len() == 11).await;
     assert_eq!(live.client.late(live.view).unwrap().total, 1);
     live.say("one more");

@@ -159,7 +159,7 @@ async fn serve_one(stream: tokio::net::UnixStream, engine: Engine, data: PathBuf
     let (keep, kept) = tokio::sync::oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let checkpoint = carry_out(&line, &engine, &data, &answers);
-        drop(answers);
+        drop((answers, engine));
         // It returns when the other end goes, whichever way.
         let _ = kept.blocking_recv() as Result<(), _>;
         drop(checkpoint);

@@ -219,9 +219,10 @@ impl Server {
         if ended.await.is_err() {
             tracing::warn!(sockets = app.sockets.len(), "not all sockets ended in time");
         }
-        upkeep.abort();
-        if let Some(control) = control {
-            control.abort();
+        for task in std::iter::once(upkeep).chain(control) {
+            task.abort();
+            // It holds the store; an error says that it was aborted.
+            let _ = task.await;
         }
         let engine = app.engine.clone();
         let flush = blocking(move || engine.shutdown());

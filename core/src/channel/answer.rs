@@ -69,6 +69,7 @@ impl Channel {
         }
         self.refresh_hole(window);
         self.list_late(window);
+        self.drop_contradicted(window);
         self.changed.loaded = true;
         Ok(())
     }

@@ -201,6 +201,10 @@ impl Loaded {
         self.waiting.push(arrived);
     }
 
+    pub(crate) fn has_waiting_annotations(&self) -> bool {
+        self.waiting.iter().any(|arrived| arrived.doc == DocKind::Annotations)
+    }
+
     pub(crate) const fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -245,6 +245,9 @@ impl Channel {
             let Arrival { window, generation, doc, chunk, .. } = arrival;
             let (seq, hash) = (arrival.seq, view.hash);
             let arrived = Arrived { doc, seq, last_seq, hash, chunk, facts };
+            if doc == DocKind::Annotations && !self.windows.contains_key(&window) {
+                self.drop_overruled(&view);
+            }
             if is_new && doc == DocKind::Messages {
                 // Nobody wrote to it before, so this replica has all of it, and so will the store.
                 let mut loaded = Loaded::empty(window, generation);
@@ -368,11 +371,15 @@ impl Channel {
     pub fn flush(&mut self) {
         for window in std::mem::take(&mut self.waiting) {
             let Some(loaded) = self.windows.get_mut(&window) else { continue };
+            let is_said = loaded.has_waiting_annotations();
             let came = loaded.flush(&mut self.problems);
             for id in &came {
                 Self::hold(&mut self.timeline, *id, window);
             }
             came.into_iter().for_each(|id| self.settle_late(id));
+            if is_said {
+                self.drop_contradicted(window);
+            }
         }
     }
 

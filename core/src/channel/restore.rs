@@ -259,6 +259,7 @@ impl Channel {
         // It may be behind: a hole stands for what it lacks, late messages among it.
         self.refresh_hole(window);
         self.list_late(window);
+        self.drop_contradicted(window);
         if !is_whole {
             self.kept.loaded(window);
         }

@@ -261,15 +261,16 @@ impl Channel {
         self.windows.len()
     }
 
-    /// About how much memory the loaded windows take, in bytes.
+    /// About how much memory the loaded windows take, in bytes, with changes that wait.
     ///
     /// # Complexity
-    /// O(loaded windows).
+    /// O(loaded windows and changes that wait).
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let bytes =
             |(window, loaded): (&Window, &Loaded)| loaded.memory_bytes(self.directory.get(*window));
-        self.windows.iter().map(bytes).sum()
+        let kept = self.fetching.values().flatten().map(Arrived::memory_bytes);
+        self.windows.iter().map(bytes).sum::<u64>() + kept.sum::<u64>()
     }
 
     /// Drops loaded windows back to holes, least recently viewed first, until they fit `bytes_max`.

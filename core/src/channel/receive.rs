@@ -9,7 +9,7 @@ use crate::late::UnseenRun;
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::storage::Fact;
-use crate::timeline::Timeline;
+use crate::timeline::{Row, Timeline};
 use crate::window::Window;
 use crate::wire::{Cursor, WireError, is_late};
 use std::collections::BTreeSet;
@@ -248,7 +248,7 @@ impl Channel {
             if doc == DocKind::Annotations && !self.windows.contains_key(&window) {
                 self.drop_overruled(&view);
             }
-            if is_new && doc == DocKind::Messages {
+            if is_new && doc == DocKind::Messages && self.is_near_shown(&view) {
                 // Nobody wrote to it before, so this replica has all of it, and so will the store.
                 let mut loaded = Loaded::empty(window, generation);
                 loaded.is_stored = true;
@@ -260,6 +260,17 @@ impl Channel {
             self.refresh_hole(arrival.window);
         }
         Ok(())
+    }
+
+    /// Whether a message of a change stands beside one that is shown, or would be the first of all.
+    /// Others may make windows anywhere, and each that is loaded takes memory.
+    fn is_near_shown(&self, view: &ChangeView) -> bool {
+        let is_shown = |row: u64| matches!(self.timeline.select(row), Some(Row::Message { .. }));
+        let is_near = |id: MessageId| {
+            let row = self.timeline.rank(id.as_u128());
+            is_shown(row) || row.checked_sub(1).is_none_or(is_shown)
+        };
+        ids_of(view).into_iter().any(is_near)
     }
 
     /// A sibling wrote messages of this client as well, and was first.

@@ -39,7 +39,8 @@ pub(super) struct LiveView {
     /// What happened since.
     pub(super) batch: Batch,
     pub(super) told: Told,
-    /// The first and the last message that its reader sees, if that was told.
+    /// The first and the last message that its reader sees, or about where they stand, if that was
+    /// told.
     visible: Option<(MessageId, MessageId)>,
     /// When it was moved last, in steady ms.
     pub(super) moved_ms: u64,
@@ -81,9 +82,8 @@ impl LiveView {
         std::iter::once(self.query).chain(is_more.then_some(told))
     }
 
-    /// Takes in which messages its reader sees; which way that went, if any.
-    fn see(&mut self, seen: &[MessageId]) -> Option<Toward> {
-        let ends = seen.first().copied().zip(seen.last().copied())?;
+    /// Takes in between which messages its reader is; which way that went, if any.
+    fn see(&mut self, ends: (MessageId, MessageId)) -> Option<Toward> {
         let before = self.visible.replace(ends)?;
         match ends.0.cmp(&before.0) {
             Ordering::Less => Some(Toward::Up),
@@ -112,13 +112,19 @@ impl LiveView {
         let is_told = !self.window.is_reset();
         let asked = || resolve(&self.query, replica).unwrap_or_default();
         let rows = if is_told { self.window.range() } else { asked() };
-        let last = rows.end.checked_sub(1).filter(|last| rows.start <= *last)?;
-        let id = |row: u64| replica.ids(row..row + 1).first().copied().flatten();
-        let time_ms = |row| replica.time_of_row(row);
-        let first = id(rows.start).or_else(|| Some(MessageId::first_of(time_ms(rows.start)?)))?;
-        let last = id(last).or_else(|| Some(MessageId::from_parts(time_ms(last)?, u128::MAX)))?;
-        Some((first, last))
+        ends_of(replica, &rows)
     }
+}
+
+/// The first and the last message of some rows, or about where they stand.
+fn ends_of(replica: &Channel, rows: &Range<u64>) -> Option<(MessageId, MessageId)> {
+    let end = rows.end.min(replica.total());
+    let last = end.checked_sub(1).filter(|last| rows.start <= *last)?;
+    let id = |row: u64| replica.ids(row..row + 1).first().copied().flatten();
+    let time_ms = |row| replica.time_of_row(row);
+    let first = id(rows.start).or_else(|| Some(MessageId::first_of(time_ms(rows.start)?)))?;
+    let last = id(last).or_else(|| Some(MessageId::from_parts(time_ms(last)?, u128::MAX)))?;
+    Some((first, last))
 }
 
 impl Client {
@@ -209,13 +215,13 @@ impl Client {
         let (first_row, last_row) = (row_of(first), row_of(last));
         let end = last_row.saturating_add(1).min(first_row.saturating_add(view.rows));
         let seen: Vec<_> = slot.replica.ids(first_row..end).into_iter().flatten().collect();
-        let toward = view.see(&seen);
+        let toward = ends_of(&slot.replica, &(first_row..end)).and_then(|ends| view.see(ends));
         slot.replica.see_rows(&seen);
         let held = resolve(&view.query, &slot.replica)?;
         let total = slot.replica.total();
         let margin = view.rows / 4;
         let near_start = held.start > 0 && first_row < held.start + margin;
-        let near_end = held.end < total && last_row + margin >= held.end;
+        let near_end = held.end < total && last_row.saturating_add(margin) >= held.end;
         let (before, after) = (view.rows / 2, view.rows - view.rows / 2);
         let query = match (follow, first) {
             (Follow::End, _) => Query { at: At::Latest, before: view.rows, after: 0 },

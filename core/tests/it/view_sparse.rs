@@ -234,6 +234,34 @@ fn an_answer_that_runs_ahead_of_the_live_changes_changes_counts_once() {
 }
 
 #[test]
+fn late_messages_are_counted_from_the_placeholders_that_are_in_view() {
+    let mut world = World::new(&["writer"]);
+    world.fill(0, 6_000);
+    let ada = world.join("ada", 64 << 20);
+    world.settle();
+    let (view, now) = (world.peers[ada].view, world.now(ada));
+    let set = |world: &mut World, first, last| {
+        let client = &mut world.peers[ada].client;
+        client.set_visible(view, first, last, Follow::Stay, now).expect("a view");
+        world.drain(ada);
+    };
+    let ids: Vec<_> = world.relay.messages(CHANNEL).iter().map(|row| row.0).collect();
+    set(&mut world, Edge::Id(ids[5_990]), Edge::Id(ids[5_999]));
+    for i in 0..3 {
+        world.send_at(0, "late", Some(T0 - 3_000_500 + i));
+    }
+    world.settle();
+    let late = world.peers[ada].client.late(view).expect("a view");
+    assert_eq!((late.above, late.below), (3, 0));
+    // Nothing comes of where it goes.
+    world.set_online(ada, false);
+    set(&mut world, Edge::Index(10), Edge::Index(20));
+    let late = world.peers[ada].client.late(view).expect("a view");
+    assert_eq!((late.above, late.below), (0, 3));
+    set(&mut world, Edge::Index(u64::MAX), Edge::Index(u64::MAX));
+}
+
+#[test]
 fn windows_that_others_make_far_from_every_view_are_not_loaded() {
     let (mut world, reader) = many_windows(64 << 20);
     let hello =

@@ -3,6 +3,7 @@
 use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
+use super::unsure::Unsure;
 use crate::change::{ChangeBody, ChangeError, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::late::UnseenRun;
@@ -25,6 +26,8 @@ pub struct Opened {
     pub directory: Directory,
     /// The late messages since the cursor.
     pub late: Vec<UnseenRun>,
+    /// Whether these are all of them: of very many none is listed.
+    pub late_complete: bool,
 }
 
 /// One live change.
@@ -135,8 +138,10 @@ impl Channel {
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }
+        self.reading.opened();
         if is_first {
             self.reading.first_seq = opened.head.seq;
+            self.reading.is_fresh = true;
             // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
             let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
@@ -150,6 +155,9 @@ impl Channel {
                 self.reading.last_late_seq = opened.head.seq;
                 self.late_missed(opened.late, since_seq);
                 self.kept.saw();
+            }
+            if !opened.late_complete {
+                self.add_unsure(Unsure::since(since_seq, opened.head.seq, &opened.directory));
             }
             self.changed.live = true;
             return;
@@ -174,6 +182,9 @@ impl Channel {
             stays
         });
         self.rebuild();
+        if !is_first && !new_epoch {
+            self.add_unsure(Unsure::since(since_seq, opened.head.seq, &self.directory));
+        }
         self.changed.reset = true;
     }
 
@@ -259,6 +270,7 @@ impl Channel {
             // The entry counts it already; one of this client it is known to count only now.
             self.refresh_hole(arrival.window);
         }
+        self.see_written();
         Ok(())
     }
 
@@ -308,9 +320,7 @@ impl Channel {
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
             if late && !own && !of_user.contains(&id) {
-                self.reading.last_late_seq = seq;
                 self.late_came(id, seq);
-                self.kept.saw();
             } else {
                 self.settle_late(id);
             }
@@ -403,6 +413,7 @@ impl Channel {
 
     /// Merges newer entries: windows of an older generation go, others that lack something are behind.
     fn take_entries(&mut self, entries: &Directory) {
+        let mut erased = Vec::new();
         for (window, entry) in entries.iter() {
             let void = |loaded: &Loaded| loaded.generation < entry.generation;
             if self.windows.get(&window).is_some_and(void) {
@@ -410,6 +421,7 @@ impl Channel {
             }
             if self.directory.get(window).is_some_and(|known| known.generation < entry.generation) {
                 self.kept.erased(window);
+                erased.push(window);
             }
         }
         self.directory.merge(entries);
@@ -417,6 +429,10 @@ impl Channel {
             self.refresh_hole(window);
         }
         self.kept.moved();
+        if !erased.is_empty() {
+            erased.into_iter().for_each(|window| self.drop_erased(window));
+            self.settle_blocks();
+        }
     }
 
     /// The relay has stored a push, or a prefix of it.
@@ -430,6 +446,7 @@ impl Channel {
         for id in self.outbox.acked(reference, seqs) {
             self.stored(id);
         }
+        self.see_written();
         self.changed.sent = true;
     }
 

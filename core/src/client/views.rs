@@ -42,6 +42,10 @@ pub(super) struct LiveView {
     /// The first and the last message that its reader sees, or about where they stand, if that was
     /// told.
     visible: Option<(MessageId, MessageId)>,
+    /// Whether it goes to the first unread message, and where that is is not known for certain.
+    seeks_unread: bool,
+    /// The last message that was read when it began to.
+    read_to: Option<MessageId>,
     /// When it was moved last, in steady ms.
     pub(super) moved_ms: u64,
     /// How many queries its channel had answered then.
@@ -66,6 +70,8 @@ impl LiveView {
             batch: Batch::default(),
             told: Told::default(),
             visible: None,
+            seeks_unread: false,
+            read_to: None,
             moved_ms: 0,
             moved_query: 0,
             rest_at_ms: None,
@@ -140,9 +146,11 @@ impl Client {
     ) -> Result<ViewId, CommandError> {
         self.open_channel(channel, now)?;
         let id = ViewId(self.next_view);
+        let seeks_unread = query.at == At::FirstUnread;
         let query = self.checked(channel, query)?;
         self.next_view += 1;
-        self.views.insert(id, LiveView::new(channel, query));
+        self.views.insert(id, LiveView { seeks_unread, ..LiveView::new(channel, query) });
+        self.place_unread(channel);
         self.moved(id, now);
         Ok(id)
     }
@@ -153,14 +161,17 @@ impl Client {
     /// There is no such view, or the query is out of bounds.
     pub fn move_view(&mut self, id: ViewId, query: Query, now: Now) -> Result<(), CommandError> {
         let channel = self.views.get(&id).ok_or(CommandError::NoView)?.channel.clone();
+        let seeks_unread = query.at == At::FirstUnread;
         let query = self.checked(&channel, query)?;
         if let Some(view) = self.views.get_mut(&id) {
+            (view.seeks_unread, view.read_to) = (seeks_unread, None);
             view.rows = query.before + query.after;
             view.query = query;
             view.visible = None;
             view.ahead = None;
             view.window.moved(Reason::Goto);
         }
+        self.place_unread(&channel);
         self.moved(id, now);
         Ok(())
     }
@@ -216,6 +227,8 @@ impl Client {
         let end = last_row.saturating_add(1).min(first_row.saturating_add(view.rows));
         let seen: Vec<_> = slot.replica.ids(first_row..end).into_iter().flatten().collect();
         let toward = ends_of(&slot.replica, &(first_row..end)).and_then(|ends| view.see(ends));
+        // Who scrolls has found a place.
+        view.seeks_unread &= toward.is_none();
         slot.replica.see_rows(&seen);
         let held = resolve(&view.query, &slot.replica)?;
         let total = slot.replica.total();
@@ -279,10 +292,33 @@ impl Client {
         let no_channel = || CommandError::NoChannel(channel.to_owned());
         let slot = self.slots.get(channel).ok_or_else(no_channel)?;
         if query.at == At::FirstUnread {
-            query.at = slot.replica.first_unread().map_or(At::Latest, At::Id);
+            query.at = slot.replica.unread_anchor(slot.replica.read_to());
         }
         resolve(&query, &slot.replica)?;
         Ok(query)
+    }
+
+    /// Moves the views that go to a channel's first unread message to where that is by now, until what
+    /// other devices have read is known. What came into view meanwhile does not move them.
+    pub(super) fn place_unread(&mut self, channel: &str) {
+        let Some(slot) = self.slots.get_mut(channel) else { return };
+        let is_known = slot.replica.head().is_some() && !slot.replica.awaits_marks();
+        for view in self.views.values_mut().filter(|view| view.channel == channel) {
+            if !view.seeks_unread {
+                continue;
+            }
+            view.read_to = view.read_to.or(slot.replica.read_to());
+            view.seeks_unread = !is_known;
+            let at = slot.replica.unread_anchor(view.read_to);
+            let rows = |at| resolve(&Query { at, ..view.query }, &slot.replica).ok();
+            if rows(at) != rows(view.query.at) {
+                view.query.at = at;
+                view.window.moved(Reason::Init);
+            } else if at != view.query.at && !view.window.is_settled() {
+                view.query.at = at;
+            }
+            slot.hungry = true;
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod receive;
 mod restore;
 mod rows;
 mod unseen;
+mod unsure;
 
 pub use crate::late::{Unseen, UnseenRun};
 pub(crate) use kept::{Repush, Secured};
@@ -43,7 +44,7 @@ pub use rows::{Item, MessageRow, View};
 
 use crate::directory::Directory;
 use crate::message::{IdMaker, MessageId};
-use crate::timeline::{Hole, HoleKey, Row, Timeline};
+use crate::timeline::{Hole, HoleKey, Timeline};
 use crate::window::Window;
 use crate::wire::Cursor;
 use kept::Kept;
@@ -212,28 +213,6 @@ impl Channel {
         }
     }
 
-    /// Messages newer than what was in view, on this device since the channel was first opened or on
-    /// any other of the user, and late ones before that were not in view.
-    ///
-    /// # Complexity
-    /// O(late runs), and one rank.
-    #[must_use]
-    pub fn unread(&self) -> u64 {
-        let Some(seen) = self.reading.seen_to else { return 0 };
-        let newer = self.timeline.total() - self.timeline.rank(seen.as_u128() + 1);
-        newer + self.unseen.count_to(seen)
-    }
-
-    /// The first message after those that were in view, if there is one and it is loaded.
-    #[must_use]
-    pub fn first_unread(&self) -> Option<MessageId> {
-        let row = self.timeline.rank(self.reading.seen_to?.as_u128() + 1);
-        match self.timeline.select(row)? {
-            Row::Message { id, .. } => MessageId::from_u128(id).ok(),
-            Row::Hole => None,
-        }
-    }
-
     /// What changed since this was last called.
     pub fn take_changed(&mut self) -> Changed {
         std::mem::take(&mut self.changed)
@@ -261,15 +240,16 @@ impl Channel {
         self.windows.len()
     }
 
-    /// About how much memory the loaded windows take, in bytes.
+    /// About how much memory the loaded windows take, in bytes, with changes that wait.
     ///
     /// # Complexity
-    /// O(loaded windows).
+    /// O(loaded windows and changes that wait).
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let bytes =
             |(window, loaded): (&Window, &Loaded)| loaded.memory_bytes(self.directory.get(*window));
-        self.windows.iter().map(bytes).sum()
+        let kept = self.fetching.values().flatten().map(Arrived::memory_bytes);
+        self.windows.iter().map(bytes).sum::<u64>() + kept.sum::<u64>()
     }
 
     /// Drops loaded windows back to holes, least recently viewed first, until they fit `bytes_max`.

@@ -26,7 +26,10 @@
 //! is behind is fetched from where it stands.
 //!
 //! **Several clients on one store** (tabs of a page) write the same records or records of their own;
-//! what a stale one overwrites is behind afterwards, which costs a fetch and loses nothing.
+//! what a stale one overwrites is behind afterwards, which costs a fetch. A seen record says up to where
+//! late messages were told to its writer: if the channel record is of a client that was told of more,
+//! the relay is asked from there on, so that none is missed; one that was seen since may be told again,
+//! until the relay's marks say that it was.
 //!
 //! [`Client::poll_storage`]: crate::client::Client::poll_storage
 //! [`Client::poll_read`]: crate::client::Client::poll_read
@@ -45,7 +48,7 @@ pub use note::NoteRecord;
 pub use records::{
     AppendedRecord, ChannelRecord, OwnRecord, OwnStage, SegmentRecord, SummaryRecord, WrittenChange,
 };
-pub use seen::{SeenRecord, UnseenRecord};
+pub use seen::{SeenRecord, UnseenRecord, UnsureRecord};
 
 /// One record of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::Channel;
 use super::notes::{NoteId, Refusal};
 use super::outbox::Push;
 use crate::annotation::{AnnotationKey, AnnotationValue, Annotations};
-use crate::change::DocKind;
+use crate::change::{ChangeBody, ChangeView, DocKind};
 use crate::entropy::Entropy;
 use crate::message::MessageId;
 use crate::viewport::At;
@@ -73,12 +73,44 @@ impl Channel {
         }
     }
 
+    /// What this client said once and somebody took back since is not said again: its notes go that the
+    /// relay has and a loaded window contradicts.
+    ///
+    /// # Complexity
+    /// O(notes of the window's messages).
+    pub(super) fn drop_contradicted(&mut self, window: Window) {
+        let Some(loaded) = self.windows.get(&window) else { return };
+        let entry = self.directory.get(window);
+        let Some(entry) = entry.filter(|entry| loaded.is_current(entry)) else { return };
+        let (first, last) = (entry.first_ms, entry.last_ms);
+        let first = MessageId::first_of(first);
+        let of = self.notes.relayed_reactions(first..=MessageId::from_parts(last, u128::MAX));
+        let is_other = |(id, value): &(&NoteId, &AnnotationValue)| {
+            loaded.fact(id.0).is_some()
+                && !matches!(standing(&loaded.annotations(id.0), &id.1, value), Standing::Same)
+        };
+        let over: Vec<_> = of.filter(is_other).map(|(id, _)| id.clone()).collect();
+        over.iter().for_each(|id| self.notes.remove(id));
+    }
+
+    /// The same for a window that is not loaded, by a change of it that is not of this client.
+    pub(super) fn drop_overruled(&mut self, view: &ChangeView) {
+        let ChangeBody::Annotations(ops) = &view.body else { return };
+        for op in ops {
+            let id = (op.target.id(), op.target.clone());
+            if self.notes.relayed_reaction(&id).is_some_and(|value| *value != op.value) {
+                self.notes.remove(&id);
+            }
+        }
+    }
+
     fn land_notes(&mut self) {
         let (windows, fetching) = (&self.windows, &self.fetching);
-        self.notes.land(|window, seq| match windows.get(&window) {
+        let landed = self.notes.land(|window, seq| match windows.get(&window) {
             Some(loaded) => loaded.seqs().1 >= seq,
             None => !fetching.contains_key(&window),
         });
+        landed.into_iter().for_each(|window| self.drop_contradicted(window));
     }
 
     /// Writes one change with notes of a window, but for those that its document has already.

@@ -68,7 +68,10 @@ impl Channel {
             self.keep(window, arrived, true);
         }
         self.refresh_hole(window);
+        self.flush();
         self.list_late(window);
+        self.drop_erased(window);
+        self.drop_contradicted(window);
         self.changed.loaded = true;
         Ok(())
     }
@@ -119,6 +122,7 @@ impl Channel {
                 self.changed.sent = true;
             }
         }
+        self.see_written();
     }
 
     /// Takes an answer's entry into the directory, unless live changes have moved it on.

@@ -11,6 +11,7 @@ use super::unseen;
 use crate::change::{ChangeHash, DocKind};
 use crate::storage::{
     AppendedRecord, ChannelRecord, Key, SeenRecord, SegmentRecord, StoredRecord, SummaryRecord,
+    UnsureRecord,
 };
 use crate::window::Window;
 use crate::wire::Epoch;
@@ -336,7 +337,13 @@ impl Channel {
 
     fn seen_record(&self) -> Option<SeenRecord> {
         let (seen_to, read) = (self.reading.seen_to?, self.reading.read);
-        Some(SeenRecord { seen_to, read, unseen: unseen::to_records(&self.unseen) })
+        let unsure = self.reading.unsure.iter().map(|unsure| UnsureRecord {
+            since_seq: unsure.since_seq,
+            upto_seq: unsure.upto_seq,
+            windows: unsure.windows.iter().copied().collect(),
+        });
+        let (unseen, unsure) = (unseen::to_records(&self.unseen), unsure.collect());
+        Some(SeenRecord { seen_to, read, unseen, told_to: self.head, unsure })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.

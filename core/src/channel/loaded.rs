@@ -18,6 +18,13 @@ use std::ops::RangeInclusive;
 /// places of a million held 104 MB where 64 were meant (`core/examples/growth.rs`).
 const MESSAGE_BYTES: u64 = 1_000;
 
+/// Estimated memory of a loaded window beside its messages, in bytes: 5,000 windows of one message each
+/// took 162 MB (`core/tests/memory.rs`).
+const WINDOW_BYTES: u64 = 32_768;
+
+/// How much memory annotations take, in their bytes: saved documents are packed.
+const ANNOTATION_FACTOR: u64 = 4;
+
 /// A change that came for a window.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
@@ -31,6 +38,11 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
+    /// About how much memory it takes, in bytes.
+    pub(crate) const fn memory_bytes(&self) -> u64 {
+        (self.chunk.len() + size_of::<Self>()) as u64
+    }
+
     /// The record that appends it to a window, whose entry counts it.
     pub(crate) fn to_record(&self, epoch: Epoch, entry: Entry) -> AppendedRecord {
         AppendedRecord {
@@ -74,6 +86,8 @@ pub(crate) struct Loaded {
     annotation_mark: DocMark,
     facts: BTreeMap<MessageId, Fact>,
     waiting: Vec<Arrived>,
+    /// Bytes of the annotations as they came.
+    annotation_bytes: u64,
     /// The bytes that the segment was loaded from, as long as a store needs them and they are it.
     bytes: Option<Vec<u8>>,
     /// Whether the store has the window, but for changes that are to be appended.
@@ -102,6 +116,7 @@ impl Loaded {
             annotation_mark: DocMark::default(),
             facts: BTreeMap::new(),
             waiting: Vec::new(),
+            annotation_bytes: 0,
             bytes: None,
             is_stored: false,
             appended: Vec::new(),
@@ -122,6 +137,7 @@ impl Loaded {
             DocKind::Messages => self.messages = loaded,
             DocKind::Annotations => {
                 self.annotations = Some(loaded);
+                self.annotation_bytes = bytes.len() as u64;
                 self.annotator = None;
             }
         }
@@ -140,8 +156,12 @@ impl Loaded {
         if chunks.is_empty() {
             return Ok(());
         }
-        if doc == DocKind::Messages {
-            self.bytes = None;
+        match doc {
+            DocKind::Messages => self.bytes = None,
+            DocKind::Annotations => {
+                let bytes = chunks.iter().map(|chunk| chunk.as_ref().len() as u64);
+                self.annotation_bytes += bytes.sum::<u64>();
+            }
         }
         self.document(doc).apply(chunks).map(|_| ())
     }
@@ -199,6 +219,10 @@ impl Loaded {
         };
         mark.record(arrived.last_seq, &arrived.hash);
         self.waiting.push(arrived);
+    }
+
+    pub(crate) fn has_waiting_annotations(&self) -> bool {
+        self.waiting.iter().any(|arrived| arrived.doc == DocKind::Annotations)
     }
 
     pub(crate) const fn has_waiting(&self) -> bool {
@@ -325,6 +349,9 @@ impl Loaded {
 
     /// About how much memory it takes, in bytes.
     pub(crate) fn memory_bytes(&self, entry: Option<&Entry>) -> u64 {
-        self.facts.len() as u64 * MESSAGE_BYTES + 2 * entry.map_or(0, |entry| entry.bytes)
+        let messages = self.facts.len() as u64 * MESSAGE_BYTES;
+        let waiting: u64 = self.waiting.iter().map(Arrived::memory_bytes).sum();
+        let annotations = ANNOTATION_FACTOR * self.annotation_bytes;
+        WINDOW_BYTES + messages + 2 * entry.map_or(0, |entry| entry.bytes) + annotations + waiting
     }
 }

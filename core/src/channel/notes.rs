@@ -13,6 +13,7 @@ use crate::message::MessageId;
 use crate::storage::{Key, NoteRecord, StoredRecord};
 use crate::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// How often a note is written anew that a relay refused for what its change follows.
 const ATTEMPTS_MAX: u8 = 5;
@@ -199,20 +200,42 @@ impl Notes {
         own.map(|flight| flight.seq = Some(last_seq)).is_some()
     }
 
-    /// Takes the changes off that the relay has and this client shows.
-    pub(crate) fn land(&mut self, is_shown: impl Fn(Window, u64) -> bool) {
+    /// The reactions of some messages that the relay has, with their values.
+    pub(crate) fn relayed_reactions(
+        &self,
+        span: RangeInclusive<MessageId>,
+    ) -> impl Iterator<Item = (&NoteId, &AnnotationValue)> {
+        let (first, last) = span.into_inner();
+        let notes = self.notes.range((first, AnnotationKey::Edit { id: first })..);
+        let notes = notes.take_while(move |((id, _), _)| *id <= last);
+        let is_one = |(id, note): &(&NoteId, &Note)| {
+            note.stage == Stage::Relayed && matches!(id.1, AnnotationKey::Reaction { .. })
+        };
+        notes.filter(is_one).map(|(id, note)| (id, &note.value))
+    }
+
+    /// The value of a reaction that the relay has.
+    pub(crate) fn relayed_reaction(&self, id: &NoteId) -> Option<&AnnotationValue> {
+        let note = self.notes.get(id).filter(|note| note.stage == Stage::Relayed)?;
+        matches!(id.1, AnnotationKey::Reaction { .. }).then_some(&note.value)
+    }
+
+    /// Takes the changes off that the relay has and this client shows. Gives their windows.
+    pub(crate) fn land(&mut self, is_shown: impl Fn(Window, u64) -> bool) -> Vec<Window> {
         let landed = self.flights.iter().filter_map(|(window, flight)| {
             let seq = flight.seq.filter(|seq| is_shown(*window, *seq));
             seq.map(|_| *window)
         });
-        for window in landed.collect::<Vec<_>>() {
-            let Some(flight) = self.flights.remove(&window) else { continue };
+        let landed: Vec<_> = landed.collect();
+        for window in &landed {
+            let Some(flight) = self.flights.remove(window) else { continue };
             for (id, version) in flight.notes {
                 if self.notes.get(&id).is_some_and(|note| note.version == version) {
                     self.is_relayed(&id);
                 }
             }
         }
+        landed
     }
 
     /// The relay has a note.

@@ -178,6 +178,13 @@ impl Outbox {
         self.own.iter().filter(move |(_, own)| !stored(own)).map(|(id, _)| *id)
     }
 
+    /// Messages newer than another that the relay does not have, failed ones included.
+    pub(crate) fn waiting_after(&self, id: MessageId) -> impl Iterator<Item = MessageId> + '_ {
+        let stored = |own: &Own| matches!(own.stage, Stage::Relayed { .. });
+        let newer = self.own.range(id.next()..);
+        newer.filter(move |(_, own)| !stored(own)).map(|(id, _)| *id)
+    }
+
     /// Own messages placed in a window.
     pub(crate) fn in_window(&self, window: Window) -> impl Iterator<Item = (MessageId, &Own)> {
         let ids = self.by_window.get(&window).into_iter().flatten();

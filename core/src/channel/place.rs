@@ -54,7 +54,7 @@ impl Channel {
         self.changed.sent = true;
         self.kept.counted();
         if sent_at_ms.is_none() {
-            self.see(id);
+            self.wrote(id);
         }
         self.write_held(now.relay_ms, entropy);
         Ok(id)
@@ -147,6 +147,7 @@ impl Channel {
                 self.timeline.remove(id.as_u128());
                 self.settle_gone(id);
             }
+            self.reading.written.remove(&id);
             self.changed.sent = true;
             self.kept.counted();
         }

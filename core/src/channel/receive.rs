@@ -3,13 +3,14 @@
 use super::Channel;
 use super::loaded::{Arrived, Loaded};
 use super::outbox::Refused;
+use super::unsure::Unsure;
 use crate::change::{ChangeBody, ChangeError, ChangeView, DocKind};
 use crate::directory::{Directory, Entry};
 use crate::late::UnseenRun;
 use crate::message::{MessageId, TIME_MS_MAX};
 use crate::segment::SegmentError;
 use crate::storage::Fact;
-use crate::timeline::Timeline;
+use crate::timeline::{Row, Timeline};
 use crate::window::Window;
 use crate::wire::{Cursor, WireError, is_late};
 use std::collections::BTreeSet;
@@ -25,6 +26,8 @@ pub struct Opened {
     pub directory: Directory,
     /// The late messages since the cursor.
     pub late: Vec<UnseenRun>,
+    /// Whether these are all of them: of very many none is listed.
+    pub late_complete: bool,
 }
 
 /// One live change.
@@ -135,8 +138,10 @@ impl Channel {
         for (_, entry) in opened.directory.iter() {
             self.observe_time(entry.last_ms, now_ms);
         }
+        self.reading.opened();
         if is_first {
             self.reading.first_seq = opened.head.seq;
+            self.reading.is_fresh = true;
             // After what is there, and after what was written before it was known.
             let newest_ms = opened.directory.iter().map(|(_, entry)| entry.last_ms).max();
             let newest = MessageId::from_parts(newest_ms.unwrap_or(0), u128::MAX);
@@ -150,6 +155,9 @@ impl Channel {
                 self.reading.last_late_seq = opened.head.seq;
                 self.late_missed(opened.late, since_seq);
                 self.kept.saw();
+            }
+            if !opened.late_complete {
+                self.add_unsure(Unsure::since(since_seq, opened.head.seq, &opened.directory));
             }
             self.changed.live = true;
             return;
@@ -174,7 +182,8 @@ impl Channel {
             stays
         });
         self.rebuild();
-        if !new_epoch && !is_first {
+        if !is_first && !new_epoch {
+            self.add_unsure(Unsure::since(since_seq, opened.head.seq, &self.directory));
             self.forget_late_of_dropped();
         }
         self.changed.reset = true;
@@ -255,7 +264,10 @@ impl Channel {
             let Arrival { window, generation, doc, chunk, .. } = arrival;
             let (seq, hash) = (arrival.seq, view.hash);
             let arrived = Arrived { doc, seq, last_seq, hash, chunk, facts };
-            if is_new && doc == DocKind::Messages {
+            if doc == DocKind::Annotations && !self.windows.contains_key(&window) {
+                self.drop_overruled(&view);
+            }
+            if is_new && doc == DocKind::Messages && self.is_near_shown(&view) {
                 // Nobody wrote to it before, so this replica has all of it, and so will the store.
                 let mut loaded = Loaded::empty(window, generation);
                 loaded.is_stored = true;
@@ -266,7 +278,19 @@ impl Channel {
             // The entry counts it already; one of this client it is known to count only now.
             self.refresh_hole(arrival.window);
         }
+        self.see_written();
         Ok(())
+    }
+
+    /// Whether a message of a change stands beside one that is shown, or would be the first of all.
+    /// Others may make windows anywhere, and each that is loaded takes memory.
+    fn is_near_shown(&self, view: &ChangeView) -> bool {
+        let is_shown = |row: u64| matches!(self.timeline.select(row), Some(Row::Message { .. }));
+        let is_near = |id: MessageId| {
+            let row = self.timeline.rank(id.as_u128());
+            is_shown(row) || row.checked_sub(1).is_none_or(is_shown)
+        };
+        ids_of(view).into_iter().any(is_near)
     }
 
     /// A sibling wrote messages of this client as well, and was first.
@@ -304,9 +328,7 @@ impl Channel {
             facts.push((id, Fact { seq, late, arrived_ms: Some(now_ms) }));
             self.ids.observe(id);
             if late && !own && !of_user.contains(&id) {
-                self.reading.last_late_seq = seq;
                 self.late_came(id, seq);
-                self.kept.saw();
             } else {
                 self.settle_late(id);
             }
@@ -378,11 +400,15 @@ impl Channel {
     pub fn flush(&mut self) {
         for window in std::mem::take(&mut self.waiting) {
             let Some(loaded) = self.windows.get_mut(&window) else { continue };
+            let is_said = loaded.has_waiting_annotations();
             let came = loaded.flush(&mut self.problems);
             for id in &came {
                 Self::hold(&mut self.timeline, *id, window);
             }
             came.into_iter().for_each(|id| self.settle_late(id));
+            if is_said {
+                self.drop_contradicted(window);
+            }
         }
     }
 
@@ -395,6 +421,7 @@ impl Channel {
 
     /// Merges newer entries: windows of an older generation go, others that lack something are behind.
     fn take_entries(&mut self, entries: &Directory) {
+        let mut erased = Vec::new();
         for (window, entry) in entries.iter() {
             let void = |loaded: &Loaded| loaded.generation < entry.generation;
             if self.windows.get(&window).is_some_and(void) {
@@ -402,6 +429,7 @@ impl Channel {
             }
             if self.directory.get(window).is_some_and(|known| known.generation < entry.generation) {
                 self.kept.erased(window);
+                erased.push(window);
             }
         }
         self.directory.merge(entries);
@@ -409,6 +437,10 @@ impl Channel {
             self.refresh_hole(window);
         }
         self.kept.moved();
+        if !erased.is_empty() {
+            erased.into_iter().for_each(|window| self.drop_erased(window));
+            self.settle_blocks();
+        }
     }
 
     /// The relay has stored a push, or a prefix of it.
@@ -422,6 +454,7 @@ impl Channel {
         for id in self.outbox.acked(reference, seqs) {
             self.stored(id);
         }
+        self.see_written();
         self.changed.sent = true;
     }
 

@@ -12,16 +12,17 @@ use super::notes::NoteId;
 use super::outbox::Filed;
 use super::receive::ids_of;
 use super::unseen;
+use super::unsure::Unsure;
 use crate::change::{ChangeView, DocKind};
 use crate::directory::{DocMark, Entry};
 use crate::limits::MAKER_AHEAD_MS_MAX;
 use crate::message::MessageId;
 use crate::storage::{
     AppendedRecord, ChannelRecord, Fact, Key, NoteRecord, OwnRecord, RecordError, SeenRecord,
-    SegmentRecord,
+    SegmentRecord, UnsureRecord,
 };
 use crate::window::Window;
-use crate::wire::{Epoch, is_late};
+use crate::wire::{Cursor, Epoch, is_late};
 use std::collections::BTreeSet;
 
 /// How long a sibling's message is left to the sibling, in ms.
@@ -65,7 +66,12 @@ impl Channel {
         // Without a record it is not known what the relay has: the rest is read when it is opened.
         self.kept.pushed_epoch = Some(Epoch([0; 16]));
         if let Some(record) = restored.channel.filter(|_| self.head.is_none()) {
-            self.head = Some(record.head);
+            // Another client on the store may have written it, and have been told of late messages that
+            // the seen record does not have: the relay is asked for those again.
+            let told_to = restored.seen.as_ref().and_then(|seen| seen.told_to);
+            let is_behind =
+                |told: &Cursor| told.epoch == record.head.epoch && told.seq < record.head.seq;
+            self.head = Some(told_to.filter(is_behind).unwrap_or(record.head));
             self.directory = record.directory;
             self.complete_until_ms = Some(record.as_of_ms);
             self.kept.pushed_epoch = Some(record.pushed_epoch);
@@ -80,15 +86,29 @@ impl Channel {
             // What was written while it was read was in view.
             self.reading.seen_to = self.reading.read.max(Some(record.seen_to));
             self.reading.read = self.reading.read.max(record.read);
-            // The relay may not know yet.
-            self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
             unseen::restore(&mut self.unseen, record.unseen);
+            if self.unseen.total() > 0 {
+                // The relay may not know yet.
+                self.reading.last_late_seq = self.head.as_ref().map_or(0, |head| head.seq);
+            }
+            let is_same = |told: &Cursor| self.head.is_some_and(|head| head.epoch == told.epoch);
+            if record.told_to.as_ref().is_some_and(is_same) {
+                let of = |unsure: UnsureRecord| Unsure {
+                    since_seq: unsure.since_seq,
+                    upto_seq: unsure.upto_seq,
+                    windows: unsure.windows.into_iter().collect(),
+                };
+                self.reading.unsure = record.unsure.into_iter().map(of).collect();
+            } else {
+                self.unseen.void_seqs();
+            }
         }
         for (id, record) in restored.own {
             if id.time_ms() <= relay_now_ms.saturating_add(MAKER_AHEAD_MS_MAX) {
                 self.ids.observe(id);
             }
             self.outbox.restore(id, record, Filed::Unsent, None);
+            self.reading.written.insert(id);
         }
         for (id, record) in restored.notes {
             self.notes.restore(id, record, Filed::Unsent, 0);
@@ -259,6 +279,7 @@ impl Channel {
         // It may be behind: a hole stands for what it lacks, late messages among it.
         self.refresh_hole(window);
         self.list_late(window);
+        self.drop_contradicted(window);
         if !is_whole {
             self.kept.loaded(window);
         }

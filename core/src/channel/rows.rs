@@ -139,7 +139,7 @@ impl Channel {
         needed.into_iter().filter(|window| self.is_fetchable(*window)).collect()
     }
 
-    fn is_fetchable(&self, window: Window) -> bool {
+    pub(super) fn is_fetchable(&self, window: Window) -> bool {
         (self.windows.contains_key(&window) || !self.kept.stored.contains(&window))
             && !self.fetching.contains_key(&window)
             && !self.damaged.contains(&window)

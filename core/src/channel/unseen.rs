@@ -3,6 +3,7 @@
 use crate::late::{Block, Unseen, UnseenRun};
 use crate::message::MessageId;
 use crate::storage::UnseenRecord;
+use std::collections::BTreeMap;
 
 /// Most ids in the record, 64 kB; what is older is kept as blocks.
 const IDS_MAX: u64 = 4_096;
@@ -15,11 +16,9 @@ pub(super) fn to_records(unseen: &Unseen) -> Vec<UnseenRecord> {
     let mut ids = 0;
     let mut records: Vec<_> = unseen.blocks().map(block_record).collect();
     for run in unseen.runs().rev() {
-        let mut known = unseen.known_in(&(run.first..=run.last));
-        known.retain(|id| *id <= run.last);
-        let Some((first, last)) = known.first().copied().zip(known.last().copied()) else {
-            continue;
-        };
+        let known = unseen.seqs_in(&(run.first..=run.last));
+        let ends = known.first().zip(known.last());
+        let Some((first, last)) = ends.map(|(first, last)| (first.0, last.0)) else { continue };
         let count = known.len() as u64;
         ids += count;
         records.push(if ids <= IDS_MAX {
@@ -38,8 +37,8 @@ pub(super) fn restore(unseen: &mut Unseen, records: Vec<UnseenRecord>) {
     for record in records {
         match record {
             UnseenRecord::Known(ids) => {
-                for (at, id) in ids.iter().enumerate() {
-                    if unseen.add(*id, 0) && at > 0 && unseen.run_of(*id) == Some(*id) {
+                for (at, (id, seq)) in ids.iter().enumerate() {
+                    if unseen.add(*id, *seq) && at > 0 && unseen.run_of(*id) == Some(*id) {
                         unseen.join(*id);
                     }
                 }
@@ -47,7 +46,8 @@ pub(super) fn restore(unseen: &mut Unseen, records: Vec<UnseenRecord>) {
             UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed } => {
                 let run = UnseenRun { first, last, count };
                 let listed = listed.into_iter().collect();
-                unseen.add_block(Block { run, since_seq, upto_seq, listed });
+                let partly = BTreeMap::new();
+                unseen.add_block(Block { run, since_seq, upto_seq, listed, partly });
             }
         }
     }
@@ -62,7 +62,7 @@ fn block_record(block: &Block) -> UnseenRecord {
 
 fn first_of(record: &UnseenRecord) -> Option<MessageId> {
     match record {
-        UnseenRecord::Known(ids) => ids.first().copied(),
+        UnseenRecord::Known(ids) => ids.first().map(|(id, _)| *id),
         UnseenRecord::Block { first, .. } => Some(*first),
     }
 }

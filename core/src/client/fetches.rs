@@ -128,7 +128,8 @@ impl Client {
         }
     }
 
-    /// Asks for the windows of messages that something was said of.
+    /// Asks for the windows of messages that something was said of, and of the last message that was
+    /// read.
     fn fetch_for_notes(&mut self, now: Now) {
         let hungry = |slot: &&mut Slot| slot.stage == SlotStage::Open && slot.hungry;
         let mut asked = Vec::new();
@@ -136,6 +137,11 @@ impl Client {
             let Some(slot) = Some(slot).filter(hungry) else { continue };
             let room = FETCH_OUT_MAX.saturating_sub(slot.replica.fetching_len());
             let mut windows = if room > 0 { slot.replica.wanted_by_notes() } else { Vec::new() };
+            if room > 0 && slot.is_wanted {
+                let around = slot.replica.wanted_by_unread().into_iter();
+                let around = around.filter(|window| !windows.contains(window));
+                windows.extend(around.collect::<Vec<_>>());
+            }
             windows.truncate(room);
             asked.push((name.clone(), windows));
         }

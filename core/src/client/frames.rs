@@ -5,7 +5,7 @@ use crate::channel::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAns
 use crate::directory::Directory;
 use crate::read_state::ReadState;
 use crate::wire::encode_client;
-use crate::wire::{ChannelInfo, ClientFrame, Code, Cursor, LateRun, RelayFrame, SavedDoc, Tail};
+use crate::wire::{ChannelInfo, ClientFrame, Code, LateRun, RelayFrame, SavedDoc, Tail};
 
 /// The bytes are no frame.
 const BAD_FRAME: &str = "bad_frame";
@@ -35,11 +35,27 @@ impl Client {
             RelayFrame::Welcome { server_time_ms, limits, .. } => {
                 self.welcomed(server_time_ms, &limits, now);
             }
-            RelayFrame::Opened { channel, head, resumed, directory, late, .. } => {
-                self.opened(&channel, head, resumed, &directory, &late, now);
+            RelayFrame::Opened {
+                channel, head, resumed, directory, late, late_complete, ..
+            } => {
+                let run = |run: LateRun| UnseenRun {
+                    first: run.first,
+                    last: run.last,
+                    count: u64::from(run.count),
+                };
+                let late = late.into_iter().map(run).collect();
+                let Some(directory) = directory_of(&directory) else {
+                    return self.disconnect(BAD_FRAME, now);
+                };
+                let opened = Opened { head, resumed, directory, late, late_complete };
+                self.opened(&channel, opened, now);
             }
-            RelayFrame::Segment { .. } => self.segment(frame, now),
+            RelayFrame::Segment { ref channel, .. } => {
+                self.marks_are_told(channel);
+                self.segment(frame, now);
+            }
             RelayFrame::Changes { channel, seq, window, generation, doc, chunk, late } => {
+                self.marks_are_told(&channel);
                 let arrival = Arrival { seq, window, generation, doc, chunk, late };
                 self.changes(&channel, arrival, now);
             }
@@ -66,28 +82,11 @@ impl Client {
         }
     }
 
-    fn opened(
-        &mut self,
-        channel: &str,
-        head: Cursor,
-        resumed: bool,
-        directory: &[u8],
-        late: &[LateRun],
-        now: Now,
-    ) {
+    fn opened(&mut self, channel: &str, opened: Opened, now: Now) {
         // Without being asked again a relay tells so of windows that it dropped.
         let is_open = |slot: &&mut Slot| matches!(slot.stage, SlotStage::Opening | SlotStage::Open);
         let Some(slot) = self.slots.get_mut(channel).filter(is_open) else { return };
-        let Some(directory) = directory_of(directory) else {
-            return self.disconnect(BAD_FRAME, now);
-        };
         let first_time = slot.replica.head().is_none();
-        let late = late.iter().map(|run| UnseenRun {
-            first: run.first,
-            last: run.last,
-            count: u64::from(run.count),
-        });
-        let opened = Opened { head, resumed, directory, late: late.collect() };
         slot.replica.opened(opened, self.clock.relay_ms(now));
         slot.stage = SlotStage::Open;
         slot.hungry = true;
@@ -95,6 +94,7 @@ impl Client {
         if first_time {
             self.expect_newest(channel, now);
         }
+        self.place_unread(channel);
     }
 
     fn changes(&mut self, channel: &str, arrival: Arrival, now: Now) {

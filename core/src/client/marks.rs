@@ -9,6 +9,10 @@ use crate::wire::{ClientFrame, encode_client};
 /// How long more may come into view before the relay is told, in ms: reading is one mark a second.
 const MARK_MS: u64 = 1_000;
 
+/// How long the user's marks may take to come after `opened`, in ms. They are the next frame, if there
+/// are any; a mark that went out before them would claim that nobody else knows of unseen late messages.
+const AWAIT_MS: u64 = 10_000;
+
 impl Client {
     /// Marks a channel as read up to a message, or all of it; late messages there are seen.
     pub fn mark_read(&mut self, channel: &str, up_to: Option<MessageId>, now: Now) {
@@ -40,7 +44,14 @@ impl Client {
     pub(super) fn plan_marks(&mut self, now: Now) {
         for slot in self.slots.values_mut() {
             let wants = slot.stage == SlotStage::Open && slot.replica.has_mark();
-            let at_ms = slot.mark_at_ms.unwrap_or(now.steady_ms + MARK_MS);
+            let delay_ms = match slot.replica.awaits_marks() {
+                true => AWAIT_MS,
+                // Until it is heard, another first device takes all there is for history.
+                false if slot.replica.is_unheard() => 0,
+                false => MARK_MS,
+            };
+            let at_ms = now.steady_ms + delay_ms;
+            let at_ms = slot.mark_at_ms.map_or(at_ms, |planned_ms| planned_ms.min(at_ms));
             slot.mark_at_ms = wants.then_some(at_ms);
         }
     }
@@ -56,17 +67,28 @@ impl Client {
             })
             .collect();
         for name in names {
+            if !is_all {
+                self.marks_are_told(&name);
+            }
             self.send_mark(&name);
+        }
+    }
+
+    /// The user's marks have come that were there when a channel was opened, or there are none.
+    pub(super) fn marks_are_told(&mut self, name: &str) {
+        if self.slots.get_mut(name).is_some_and(|slot| slot.replica.marks_are_told()) {
+            self.place_unread(name);
         }
     }
 
     /// Tells the relay what was read of a channel, if it does not know.
     pub(super) fn send_mark(&mut self, name: &str) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        slot.mark_at_ms = None;
-        if slot.stage != SlotStage::Open || !slot.replica.has_mark() {
+        if slot.stage != SlotStage::Open || !slot.replica.has_mark() || slot.replica.awaits_marks()
+        {
             return;
         }
+        slot.mark_at_ms = None;
         let epoch = slot.replica.head().map(|head| head.epoch);
         let mark = slot.replica.take_mark(self.options.delivered);
         if let (Some(epoch), Some(mark)) = (epoch, mark) {
@@ -83,10 +105,13 @@ impl Client {
         let slot = self.slots.get_mut(channel).filter(|slot| slot.stage == SlotStage::Open);
         let Some(slot) = slot else { return };
         if user == self.options.user {
-            slot.replica.own_marks(marks);
+            slot.replica.own_marks(&marks);
         } else {
             slot.replica.others_marks(user, &marks);
         }
+        slot.hungry = true;
+        // The user's own come first.
+        self.marks_are_told(channel);
     }
 
     pub(super) fn ephemeral_came(&mut self, channel: String, user: String, payload: Vec<u8>) {

@@ -381,6 +381,7 @@ impl Client {
         if let Some(loading) = slot.loading.take() {
             slot.replica.restore(loading.restored, relay_ms);
             slot.hungry = true;
+            self.place_unread(channel);
             self.open_all(now);
             if !loading.foreign.is_empty() {
                 self.handle_foreign(&loading.foreign, now);

@@ -40,8 +40,13 @@ pub(super) struct LiveView {
     /// What happened since.
     pub(super) batch: Batch,
     pub(super) told: Told,
-    /// The first and the last message that its reader sees, if that was told.
+    /// The first and the last message that its reader sees, or about where they stand, if that was
+    /// told.
     visible: Option<(MessageId, MessageId)>,
+    /// Whether it goes to the first unread message, and where that is is not known for certain.
+    seeks_unread: bool,
+    /// The last message that was read when it began to.
+    read_to: Option<MessageId>,
     /// When it was moved last, in steady ms.
     pub(super) moved_ms: u64,
     /// How many queries its channel had answered then.
@@ -66,6 +71,8 @@ impl LiveView {
             batch: Batch::default(),
             told: Told::default(),
             visible: None,
+            seeks_unread: false,
+            read_to: None,
             moved_ms: 0,
             moved_query: 0,
             rest_at_ms: None,
@@ -82,9 +89,8 @@ impl LiveView {
         std::iter::once(self.query).chain(is_more.then_some(told))
     }
 
-    /// Takes in which messages its reader sees; which way that went, if any.
-    fn see(&mut self, seen: &[MessageId]) -> Option<Toward> {
-        let ends = seen.first().copied().zip(seen.last().copied())?;
+    /// Takes in between which messages its reader is; which way that went, if any.
+    fn see(&mut self, ends: (MessageId, MessageId)) -> Option<Toward> {
         let before = self.visible.replace(ends)?;
         match ends.0.cmp(&before.0) {
             Ordering::Less => Some(Toward::Up),
@@ -113,13 +119,19 @@ impl LiveView {
         let is_told = !self.window.is_reset();
         let asked = || resolve(&self.query, replica).unwrap_or_default();
         let rows = if is_told { self.window.range() } else { asked() };
-        let last = rows.end.checked_sub(1).filter(|last| rows.start <= *last)?;
-        let id = |row: u64| replica.ids(row..row + 1).first().copied().flatten();
-        let time_ms = |row| replica.time_of_row(row);
-        let first = id(rows.start).or_else(|| Some(MessageId::first_of(time_ms(rows.start)?)))?;
-        let last = id(last).or_else(|| Some(MessageId::from_parts(time_ms(last)?, u128::MAX)))?;
-        Some((first, last))
+        ends_of(replica, &rows)
     }
+}
+
+/// The first and the last message of some rows, or about where they stand.
+fn ends_of(replica: &Channel, rows: &Range<u64>) -> Option<(MessageId, MessageId)> {
+    let end = rows.end.min(replica.total());
+    let last = end.checked_sub(1).filter(|last| rows.start <= *last)?;
+    let id = |row: u64| replica.ids(row..row + 1).first().copied().flatten();
+    let time_ms = |row| replica.time_of_row(row);
+    let first = id(rows.start).or_else(|| Some(MessageId::first_of(time_ms(rows.start)?)))?;
+    let last = id(last).or_else(|| Some(MessageId::from_parts(time_ms(last)?, u128::MAX)))?;
+    Some((first, last))
 }
 
 impl Client {
@@ -135,9 +147,11 @@ impl Client {
     ) -> Result<ViewId, CommandError> {
         self.open_channel(channel, now)?;
         let id = ViewId(self.next_view);
+        let seeks_unread = query.at == At::FirstUnread;
         let query = self.checked(channel, query)?;
         self.next_view += 1;
-        self.views.insert(id, LiveView::new(channel, query));
+        self.views.insert(id, LiveView { seeks_unread, ..LiveView::new(channel, query) });
+        self.place_unread(channel);
         self.moved(id, now);
         Ok(id)
     }
@@ -148,14 +162,17 @@ impl Client {
     /// There is no such view, or the query is out of bounds.
     pub fn move_view(&mut self, id: ViewId, query: Query, now: Now) -> Result<(), CommandError> {
         let channel = self.views.get(&id).ok_or(CommandError::NoView)?.channel.clone();
+        let seeks_unread = query.at == At::FirstUnread;
         let query = self.checked(&channel, query)?;
         if let Some(view) = self.views.get_mut(&id) {
+            (view.seeks_unread, view.read_to) = (seeks_unread, None);
             view.rows = query.before + query.after;
             view.query = query;
             view.visible = None;
             view.ahead = None;
             view.window.moved(Reason::Goto);
         }
+        self.place_unread(&channel);
         self.moved(id, now);
         Ok(())
     }
@@ -226,13 +243,15 @@ impl Client {
         let (first_row, last_row) = (row_of(first), row_of(last));
         let end = last_row.saturating_add(1).min(first_row.saturating_add(view.rows));
         let seen: Vec<_> = slot.replica.ids(first_row..end).into_iter().flatten().collect();
-        let toward = view.see(&seen);
+        let toward = ends_of(&slot.replica, &(first_row..end)).and_then(|ends| view.see(ends));
+        // Who scrolls has found a place.
+        view.seeks_unread &= toward.is_none();
         slot.replica.see_rows(&seen);
         let held = resolve(&view.query, &slot.replica)?;
         let total = slot.replica.total();
         let margin = view.rows / 4;
         let near_start = held.start > 0 && first_row < held.start + margin;
-        let near_end = held.end < total && last_row + margin >= held.end;
+        let near_end = held.end < total && last_row.saturating_add(margin) >= held.end;
         let (before, after) = (view.rows / 2, view.rows - view.rows / 2);
         let query = match (follow, first) {
             (Follow::End, _) => Query { at: At::Latest, before: view.rows, after: 0 },
@@ -292,10 +311,33 @@ impl Client {
         let no_channel = || CommandError::NoChannel(channel.to_owned());
         let slot = self.slots.get(channel).ok_or_else(no_channel)?;
         if query.at == At::FirstUnread {
-            query.at = slot.replica.first_unread().map_or(At::Latest, At::Id);
+            query.at = slot.replica.unread_anchor(slot.replica.read_to());
         }
         resolve(&query, &slot.replica)?;
         Ok(query)
+    }
+
+    /// Moves the views that go to a channel's first unread message to where that is by now, until what
+    /// other devices have read is known. What came into view meanwhile does not move them.
+    pub(super) fn place_unread(&mut self, channel: &str) {
+        let Some(slot) = self.slots.get_mut(channel) else { return };
+        let is_known = slot.replica.head().is_some() && !slot.replica.awaits_marks();
+        for view in self.views.values_mut().filter(|view| view.channel == channel) {
+            if !view.seeks_unread {
+                continue;
+            }
+            view.read_to = view.read_to.or(slot.replica.read_to());
+            view.seeks_unread = !is_known;
+            let at = slot.replica.unread_anchor(view.read_to);
+            let rows = |at| resolve(&Query { at, ..view.query }, &slot.replica).ok();
+            if rows(at) != rows(view.query.at) {
+                view.query.at = at;
+                view.window.moved(Reason::Init);
+            } else if at != view.query.at && !view.window.is_settled() {
+                view.query.at = at;
+            }
+            slot.hungry = true;
+        }
     }
 }
 

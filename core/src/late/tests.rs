@@ -15,7 +15,8 @@ fn run(first: u64, last: u64, count: u64) -> UnseenRun {
 }
 
 fn block(run: UnseenRun, since_seq: u64) -> Block {
-    Block { run, since_seq, upto_seq: 99, listed: BTreeSet::new() }
+    let (listed, partly) = (BTreeSet::new(), BTreeMap::new());
+    Block { run, since_seq, upto_seq: 99, listed, partly }
 }
 
 fn of(times: std::ops::Range<u64>) -> Unseen {

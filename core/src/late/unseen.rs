@@ -6,10 +6,11 @@
 //! known; as its windows are loaded its messages become known. A run is made of known messages and
 //! blocks, and splits between any two of them that do not overlap.
 
+mod told;
+
 use crate::message::MessageId;
 use crate::timeline::Blocks;
 use crate::window::Window;
-use crate::wire::LateRun;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -18,6 +19,9 @@ pub(crate) const RUNS_MAX: usize = 4_096;
 
 /// Most messages known one by one; beyond it those of the oldest run become a block.
 pub(crate) const KNOWN_MAX: u64 = 1 << 16;
+
+/// The seq of a message of which it is not known.
+const UNKNOWN_SEQ: u64 = u64::MAX;
 
 /// A run of late messages not yet in view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub(crate) struct Block {
     pub(crate) upto_seq: u64,
     /// Windows that were loaded since: what they have of it is known.
     pub(crate) listed: BTreeSet<Window>,
+    /// Windows of which that is so up to a seq: they are loaded, and behind.
+    pub(crate) partly: BTreeMap<Window, u64>,
 }
 
 /// A block's first message, and a number that tells it from others that begin there.
@@ -58,7 +64,8 @@ struct Run {
 /// Late messages not yet in view, in order.
 #[derive(Clone, Debug)]
 pub struct Unseen {
-    known: Blocks<()>,
+    /// With the seq of each, or one that its seq is not above; [`UNKNOWN_SEQ`] if nothing is known of it.
+    known: Blocks<u64>,
     /// By their first message. Their spans do not overlap; each known message and each block is in one.
     runs: BTreeMap<MessageId, Run>,
     /// By their first message.
@@ -167,8 +174,8 @@ impl Unseen {
 
     /// Late messages came of which no more than this is known.
     pub fn came_as_run(&mut self, run: UnseenRun) {
-        let listed = BTreeSet::new();
-        self.add_block(Block { run, since_seq: 0, upto_seq: u64::MAX, listed });
+        let (listed, partly) = (BTreeSet::new(), BTreeMap::new());
+        self.add_block(Block { run, since_seq: 0, upto_seq: u64::MAX, listed, partly });
     }
 
     /// Adds one message under its seq, 0 if that is not known; false if it is there already. It is a run
@@ -177,7 +184,9 @@ impl Unseen {
     /// # Complexity
     /// O(log n), as everything about one message.
     pub(crate) fn add(&mut self, id: MessageId, seq: u64) -> bool {
-        if !self.known.insert(id.as_u128(), ()) {
+        let bound = if seq > 0 { seq } else { UNKNOWN_SEQ };
+        if !self.known.insert(id.as_u128(), bound) {
+            self.note_seq(id, seq);
             return false;
         }
         let since_seq = seq.saturating_sub(1);
@@ -238,8 +247,8 @@ impl Unseen {
     pub(crate) fn list(&mut self, at: BlockKey, ids: &[(MessageId, u64)], rest: Option<Block>) {
         let Some(block) = self.take_block(at) else { return };
         let inside = |id: MessageId| block.run.first <= id && id <= block.run.last;
-        for (id, _) in ids.iter().filter(|(id, _)| inside(*id)) {
-            self.known.insert(id.as_u128(), ());
+        for (id, seq) in ids.iter().filter(|(id, _)| inside(*id)) {
+            self.known.insert(id.as_u128(), *seq);
         }
         let fits = |rest: &Block| {
             let UnseenRun { first, last, count } = rest.run;
@@ -274,11 +283,11 @@ impl Unseen {
         let past = self.known.rank(span.end().as_u128() + 1) + 1;
         let known = self.known.walk_from_rank(from);
         let count = usize::try_from(past - from).unwrap_or(usize::MAX);
-        known.take(count).filter_map(|(id, ())| MessageId::from_u128(id).ok()).collect()
+        known.take(count).filter_map(|(id, _)| MessageId::from_u128(id).ok()).collect()
     }
 
     fn known_at(&self, rank: u64) -> Option<MessageId> {
-        self.known.select(rank).and_then(|(id, ())| MessageId::from_u128(id).ok())
+        self.known.select(rank).and_then(|(id, _)| MessageId::from_u128(id).ok())
     }
 
     /// The first message of the run whose span a message is in.
@@ -357,7 +366,7 @@ impl Unseen {
             self.take_block(at);
         }
         let keys: Vec<_> = known.iter().map(|id| id.as_u128()).collect();
-        let left = self.known.remove_run(&keys, |()| true);
+        let left = self.known.remove_run(&keys, |_| true);
         debug_assert_eq!(left.map(|left| left.len()), Ok(0), "they ascend and are there");
         for run in reached {
             self.runs.remove(&run.run.first);
@@ -394,45 +403,6 @@ impl Unseen {
         }
     }
 
-    /// Takes out what lies in none of these runs, which ascend; whether there was anything. A block
-    /// stays if it reaches into one.
-    pub(crate) fn keep_only(&mut self, runs: &[LateRun]) -> bool {
-        let ends = runs.iter().map(|run| (Some(run.first), Some(run.last)));
-        let (mut any, mut past) = (false, None);
-        for (first, last) in ends.chain([(None, None)]) {
-            let from = match past {
-                Some(past) => self.neighbours(past).1,
-                None => self.known_at(0),
-            };
-            let to = match first {
-                Some(first) => self.neighbours(first).0,
-                None => self.known_at(self.known.len().saturating_sub(1)),
-            };
-            if let (Some(from), Some(to)) = (from, to) {
-                any |= self.mark_seen(from, to);
-            }
-            past = past.max(last);
-        }
-        let is_told = |block: &Block| {
-            runs.iter().any(|run| run.first <= block.run.last && block.run.first <= run.last)
-        };
-        let over = self.blocks.values().filter(|block| !is_told(block));
-        for run in over.map(|block| block.run).collect::<Vec<_>>() {
-            any |= self.mark_seen(run.first, run.last);
-        }
-        any
-    }
-
-    /// The relay has another history: no seq means anything.
-    pub(crate) fn void_seqs(&mut self) {
-        for block in self.blocks.values_mut() {
-            (block.since_seq, block.upto_seq) = (0, u64::MAX);
-        }
-        for run in self.runs.values_mut() {
-            (run.since_seq, run.last_seq) = (0, 0);
-        }
-    }
-
     /// Removes all; whether there were any.
     pub(crate) fn clear(&mut self) -> bool {
         let any = self.total() > 0;
@@ -461,7 +431,7 @@ impl Unseen {
             let since_seq = a.since_seq.min(b.since_seq);
             let upto_seq = a.upto_seq.max(b.upto_seq);
             let listed = a.listed.intersection(&b.listed).copied().collect();
-            self.add_block(Block { run, since_seq, upto_seq, listed });
+            self.add_block(Block { run, since_seq, upto_seq, listed, partly: BTreeMap::new() });
         }
         if self.known.len() > self.known_max
             && let Some(run) = self.known_at(0).and_then(|id| self.run_of(id))
@@ -470,7 +440,8 @@ impl Unseen {
             self.take(run.first, run.last);
             let is_known = since_seq > 0 && last_seq > 0;
             let upto_seq = if is_known { last_seq } else { u64::MAX };
-            self.add_block(Block { run, since_seq, upto_seq, listed: BTreeSet::new() });
+            let (listed, partly) = (BTreeSet::new(), BTreeMap::new());
+            self.add_block(Block { run, since_seq, upto_seq, listed, partly });
         }
     }
 

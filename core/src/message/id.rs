@@ -120,6 +120,11 @@ impl MessageId {
         Self::from_u128(number ^ TIME_MASK)
     }
 
+    /// The least id above this one.
+    pub(crate) const fn next(self) -> Self {
+        if self.tail() < TAIL_MAX { self.after(1) } else { Self::first_of(self.time_ms() + 1) }
+    }
+
     /// The next id of the same time, `step` further; of the next ms where the tail is used up.
     const fn after(self, step: u128) -> Self {
         match self.tail().checked_add(step) {

@@ -7,8 +7,10 @@ use super::Key;
 use super::StoredRecord;
 use super::envelope::RecordError;
 use super::records::{raw, stored};
+use crate::limits::SEQ_MAX;
 use crate::message::MessageId;
 use crate::window::Window;
+use crate::wire::{Cursor, decode_seqs, encode_seqs};
 use minicbor::{Decode, Encode};
 
 /// Bytes of an id.
@@ -23,13 +25,34 @@ pub struct SeenRecord {
     pub read: Option<MessageId>,
     /// Late messages that were not, oldest first.
     pub unseen: Vec<UnseenRecord>,
+    /// Up to where in the relay's order they were told: a channel record may be of another client on
+    /// the store that was told of more.
+    pub told_to: Option<Cursor>,
+    /// Windows that may have late messages which were not told.
+    pub unsure: Vec<UnsureRecord>,
+}
+
+/// Windows that may have late messages of some seqs that were not told.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct UnsureRecord {
+    /// They have greater seqs.
+    #[n(0)]
+    pub since_seq: u64,
+    /// They have no greater seqs.
+    #[n(1)]
+    pub upto_seq: u64,
+    /// The windows.
+    #[n(2)]
+    pub windows: Vec<Window>,
 }
 
 /// A run of late messages that were not in view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnseenRecord {
-    /// One whose messages are known, in ascending order; at least one.
-    Known(Vec<MessageId>),
+    /// One whose messages are known, in ascending order, at least one; with the seq of each or one that
+    /// it is not above, 0 if that is not known.
+    Known(Vec<(MessageId, u64)>),
     /// One of which only this is known.
     Block {
         /// The smallest id.
@@ -60,6 +83,14 @@ struct RawSeen {
     ids: Vec<u8>,
     #[n(3)]
     read: Option<MessageId>,
+    #[n(4)]
+    told_to: Option<Cursor>,
+    /// The seqs of those ids; without them none is known.
+    #[n(5)]
+    #[cbor(with = "minicbor::bytes")]
+    seqs: Option<Vec<u8>>,
+    #[n(6)]
+    unsure: Option<Vec<UnsureRecord>>,
 }
 
 #[derive(Encode, Decode)]
@@ -93,10 +124,12 @@ impl SeenRecord {
     #[must_use]
     pub fn to_stored(&self, key: &Key) -> StoredRecord {
         let (mut runs, mut ids) = (Vec::with_capacity(self.unseen.len()), Vec::new());
+        let mut seqs = Vec::new();
         for run in &self.unseen {
             runs.push(match run {
                 UnseenRecord::Known(known) => {
-                    ids.extend(known.iter().flat_map(|id| id.as_u128().to_be_bytes()));
+                    ids.extend(known.iter().flat_map(|(id, _)| id.as_u128().to_be_bytes()));
+                    seqs.extend(known.iter().map(|(_, seq)| seq_or_none(*seq)));
                     RawRun { count: known.len() as u64, block: None }
                 }
                 UnseenRecord::Block { first, last, count, since_seq, upto_seq, listed } => {
@@ -108,7 +141,10 @@ impl SeenRecord {
                 }
             });
         }
-        stored(key, &RawSeen { seen_to: self.seen_to, runs, ids, read: self.read })
+        let seqs = (!seqs.is_empty()).then(|| encode_seqs(seqs));
+        let unsure = (!self.unsure.is_empty()).then(|| self.unsure.clone());
+        let (seen_to, read, told_to) = (self.seen_to, self.read, self.told_to);
+        stored(key, &RawSeen { seen_to, runs, ids, read, told_to, seqs, unsure })
     }
 
     /// Reads a record.
@@ -116,8 +152,17 @@ impl SeenRecord {
     /// # Errors
     /// The value is not one of this kind and key.
     pub fn read(key: &Key, value: &[u8]) -> Result<Self, RecordError> {
-        let RawSeen { seen_to, runs, ids, read } = raw(key, value)?;
-        let mut known = ids.chunks(ID_BYTES).map(id_of);
+        let RawSeen { seen_to, runs, ids, read, told_to, seqs, unsure } = raw(key, value)?;
+        let len = ids.len() / ID_BYTES;
+        let seqs = match seqs {
+            Some(seqs) => {
+                decode_seqs(&seqs, len).map_err(|_| RecordError::Contradiction("seqs"))?
+            }
+            None => vec![SEQ_MAX; len],
+        };
+        let seqs = seqs.into_iter().map(seq_or_none).chain(std::iter::repeat(0));
+        let known = ids.chunks(ID_BYTES).map(id_of).zip(seqs);
+        let mut known = known.map(|(id, seq)| Ok::<_, RecordError>((id?, seq)));
         let mut unseen = Vec::new();
         for RawRun { count, block } in runs {
             if count == 0 {
@@ -132,7 +177,7 @@ impl SeenRecord {
                 None => {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);
                     let ids = known.by_ref().take(count).collect::<Result<Vec<_>, _>>()?;
-                    if ids.len() != count || !ids.is_sorted_by(|a, b| a < b) {
+                    if ids.len() != count || !ids.is_sorted_by(|(a, _), (b, _)| a < b) {
                         return Err(RecordError::Contradiction("ids of a run"));
                     }
                     UnseenRecord::Known(ids)
@@ -141,8 +186,17 @@ impl SeenRecord {
         }
         match known.next() {
             Some(_) => Err(RecordError::Contradiction("ids of no run")),
-            None => Ok(Self { seen_to, read, unseen }),
+            None => Ok(Self { seen_to, read, unseen, told_to, unsure: unsure.unwrap_or_default() }),
         }
+    }
+}
+
+/// What stands for a seq that is not known: 0 here, the greatest where 0 cannot be.
+const fn seq_or_none(seq: u64) -> u64 {
+    match seq {
+        0 => SEQ_MAX,
+        SEQ_MAX => 0,
+        seq => seq,
     }
 }
 

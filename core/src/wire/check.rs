@@ -20,6 +20,11 @@ fn check_runs(runs: &[LateRun]) -> Checked {
     within("late run", runs.iter().all(sound))
 }
 
+/// Of a mark's runs one may also say that it is not known how many there are, if any.
+fn check_mark_runs(runs: &[LateRun]) -> Checked {
+    within("late run", runs.iter().all(|run| run.first <= run.last))
+}
+
 fn check_tail(tail: &[Tail]) -> Checked {
     let ascending = tail.iter().zip(tail.iter().skip(1)).all(|(one, two)| one.seq < two.seq);
     within("tail", ascending && tail.iter().all(|change| (1..=SEQ_MAX).contains(&change.seq)))
@@ -50,7 +55,7 @@ pub(super) fn check_client(frame: &ClientFrame) -> Checked {
             check_channel(channel)?;
             check_seq(*seq)?;
             check_seq(delivered.unwrap_or(0))?;
-            check_runs(unseen_late)
+            check_mark_runs(unseen_late)
         }
         ClientFrame::Ephemeral { channel, payload } => {
             check_channel(channel)?;
@@ -106,7 +111,7 @@ pub(super) fn check_relay(frame: &RelayFrame) -> Checked {
             check_user(user)?;
             check_seq(*seq)?;
             check_seq(delivered.unwrap_or(0))?;
-            check_runs(unseen_late)
+            check_mark_runs(unseen_late)
         }
         RelayFrame::Ephemeral { channel, user, payload } => {
             check_channel(channel)?;

@@ -71,7 +71,7 @@ pub struct LateRun {
     /// The greatest id.
     #[n(1)]
     pub last: MessageId,
-    /// How many; at least 1.
+    /// How many; at least 1, but for 0 in a mark: some that its device was not told of, if any.
     #[n(2)]
     pub count: u32,
 }

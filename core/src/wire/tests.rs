@@ -72,7 +72,7 @@ fn client_examples() -> Vec<(&'static str, ClientFrame)> {
                 seq: 300,
                 read: Some(id(3)),
                 delivered: Some(299),
-                unseen_late: vec![run()],
+                unseen_late: vec![run(), LateRun { first: id(5), last: id(9), count: 0 }],
             },
         ),
         ("ephemeral", ClientFrame::Ephemeral { channel: channel(), payload: b"typing".to_vec() }),
@@ -328,6 +328,16 @@ fn fields_out_of_bounds_have_their_codes() {
     assert_eq!(code(fetch(0, 1)), Code::BadRequest);
     assert!(decode_client(&encode_client(&fetch(1, 64))).is_ok());
     assert_eq!(code(fetch(1, 65)), Code::BadFrame, "a list beyond its bound is not read");
+    let mark = |first, last, count| ClientFrame::Mark {
+        channel: channel(),
+        epoch: Epoch([0xee; 16]),
+        seq: 1,
+        read: None,
+        delivered: None,
+        unseen_late: vec![LateRun { first: id(first), last: id(last), count }],
+    };
+    assert!(decode_client(&encode_client(&mark(1, 2, 0))).is_ok(), "some, if any");
+    assert_eq!(code(mark(2, 1, 1)), Code::BadRequest);
     let payload = vec![0; EPHEMERAL_BYTES_MAX + 1];
     assert_eq!(code(ClientFrame::Ephemeral { channel: channel(), payload }), Code::BadRequest);
 }

@@ -6,22 +6,22 @@ use backscroll_core::client::{Edge, Event, Follow};
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::{At, Query};
 
-const HOUR_MS: u64 = 3_600_000;
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 
-fn channel(world: &World, peer: usize) -> &Channel {
+pub(crate) fn channel(world: &World, peer: usize) -> &Channel {
     world.peers[peer].client.channel(CHANNEL).expect("it is open")
 }
 
-fn unread(world: &World, peer: usize) -> u64 {
+pub(crate) fn unread(world: &World, peer: usize) -> u64 {
     channel(world, peer).unread()
 }
 
-fn late(world: &World, peer: usize) -> Vec<u64> {
+pub(crate) fn late(world: &World, peer: usize) -> Vec<u64> {
     channel(world, peer).unseen().runs().map(|run| run.count).collect()
 }
 
 /// Lets the reader see the rows of some messages, and the relay be told.
-fn see(world: &mut World, peer: usize, first: MessageId, last: MessageId) {
+pub(crate) fn see(world: &mut World, peer: usize, first: MessageId, last: MessageId) {
     world.look(peer, Query { at: At::Id(first), before: 20, after: 40 });
     let (view, now) = (world.peers[peer].view, world.now(peer));
     let client = &mut world.peers[peer].client;
@@ -29,7 +29,7 @@ fn see(world: &mut World, peer: usize, first: MessageId, last: MessageId) {
     world.drain(peer);
 }
 
-fn pass(world: &mut World) {
+pub(crate) fn pass(world: &mut World) {
     world.settle();
     world.advance(2_000);
     world.settle();

@@ -306,3 +306,45 @@ fn what_was_said_while_away_comes_with_the_resume() {
     world.join("cleo", BUDGET);
     assert_same(&mut world, &ids);
 }
+
+/// A reaction taken back on another device, which `is_loaded` or not where it was made.
+fn taken_back(is_loaded: bool) {
+    let mut world = World::new(&["writer"]);
+    if !is_loaded {
+        world.fill(0, 6_000);
+    }
+    let devices = [(); 2].map(|()| world.join("ada", if is_loaded { BUDGET } else { 40_000 }));
+    world.settle();
+    let id = if is_loaded { world.send(0, "hello") } else { world.relay.messages(CHANNEL)[10].0 };
+    world.settle();
+    let there = Query { at: At::Id(id), before: 5, after: 5 };
+    devices.iter().for_each(|peer| _ = world.look(*peer, there));
+    react(&mut world, devices[0], id, true);
+    world.settle();
+    if !is_loaded {
+        world.look(devices[0], Query { at: At::Latest, before: 20, after: 0 });
+        world.settle();
+        assert_eq!(row(&world, devices[0], id), None, "it was dropped");
+    }
+    react(&mut world, devices[1], id, false);
+    world.settle();
+    let backup = world.relay.clone();
+    world.restore(&backup);
+    world.settle();
+    for peer in 0..3 {
+        world.look(peer, there);
+        world.settle();
+        world.look(peer, there);
+        assert_eq!(reacts(&world, peer, id), [""; 0], "{peer}");
+    }
+}
+
+#[test]
+fn a_reaction_taken_back_on_another_device_does_not_return_with_a_new_epoch() {
+    taken_back(true);
+}
+
+#[test]
+fn nor_does_one_that_was_taken_back_where_it_is_not_loaded() {
+    taken_back(false);
+}

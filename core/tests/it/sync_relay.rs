@@ -56,6 +56,10 @@ pub(crate) struct Relay {
     /// Connections, and the channels each has open.
     open: BTreeMap<u64, BTreeSet<String>>,
     users: BTreeMap<u64, String>,
+    /// How many clients without a cursor heard of no marks of their user.
+    pub(crate) unheard: BTreeMap<String, u64>,
+    /// Whether more late messages were missed than are listed.
+    pub(crate) lists_no_late: bool,
     /// Windows that take no more messages.
     pub(crate) full: BTreeSet<Window>,
     /// Texts that are refused, with their code.
@@ -78,6 +82,8 @@ impl Relay {
             channels: BTreeMap::new(),
             open: BTreeMap::new(),
             users: BTreeMap::new(),
+            unheard: BTreeMap::new(),
+            lists_no_late: false,
             full: BTreeSet::new(),
             refused_texts: BTreeMap::new(),
             pushes: 0,
@@ -206,12 +212,17 @@ impl Relay {
             resumed,
             directory: directory.encode(),
             total: chan.messages.len() as u64,
-            late: if resumed { late } else { Vec::new() },
-            late_complete: true,
+            late: if resumed && !self.lists_no_late { late } else { Vec::new() },
+            late_complete: !self.lists_no_late,
         };
         let mut out = vec![(connection, opened)];
         let user = &self.users[&connection];
-        for (of, state) in &chan.reads {
+        if cursor.is_none() && !chan.reads.contains_key(user) {
+            *self.unheard.entry(user.clone()).or_default() += 1;
+        }
+        // The user's own come first.
+        let (own, others): (Vec<_>, Vec<_>) = chan.reads.iter().partition(|(of, _)| *of == user);
+        for (of, state) in own.into_iter().chain(others) {
             out.push((connection, marks_frame(&channel, of, state, of == user)));
         }
         if newest > 0 && !resumed {
@@ -229,6 +240,8 @@ impl Relay {
         assert_eq!(epoch, self.epoch, "a mark of another epoch");
         assert!(mark.seq.max(mark.delivered) <= chan.head_seq(), "a mark above the head");
         let user = self.users[&connection].clone();
+        let read_ms = mark.read.map_or(0, |read| read.time_ms());
+        assert!(read_ms <= self.now_ms + FUTURE_MS_MAX, "something was read in the future");
         let state = chan.reads.entry(user.clone()).or_default();
         if !state.merge(&mark) {
             return Vec::new();

@@ -164,3 +164,33 @@ fn a_channel_is_listed_as_it_was_when_it_was_closed() {
     let listed = &world.peers[reader].client.stored_channels()[0];
     assert_eq!((listed.name.as_str(), listed.total, listed.unread), (CHANNEL, 1, 1));
 }
+
+#[test]
+fn a_late_message_is_not_lost_if_a_tab_that_was_cut_off_writes_what_it_saw() {
+    let mut world = World::new(&["writer"]);
+    let one = world.join_stored("ada", BUDGET, None);
+    let store = world.peers[one].desk.store;
+    let other = world.join_stored("ada", BUDGET, store);
+    world.settle();
+    let mut write = |i| {
+        world.advance(10);
+        world.send(0, &format!("message {i}"))
+    };
+    let ids: Vec<_> = (0..5).map(&mut write).collect();
+    world.settle();
+    world.advance(2_000);
+    world.settle();
+    world.set_online(other, false);
+    world.send_at(0, "late", Some(T0 - HOUR_MS));
+    world.settle();
+    world.advance(2_000);
+    world.settle_store(one);
+    assert_eq!(runs(&world, one), [1]);
+    // Its record takes the place of the other's, and does not know of the late message.
+    see(&mut world, other, ids[0], ids[1]);
+    world.advance(2_000);
+    world.settle_store(other);
+    world.crash(one, true);
+    world.settle();
+    assert_eq!(runs(&world, one), [1]);
+}

@@ -1,8 +1,10 @@
 //! Whole lives of a channel on virtual time: clients with skewed clocks that come and go, are cut off
 //! and crash, on a network that delays, loses and repeats, and a relay that is restored from copies.
+//! Some are devices of the same user.
 //!
 //! In the end everyone shows what the relay has, nothing that a store had is lost or doubled, what was
-//! said of messages is the same everywhere, and each client was told of every late message once.
+//! said of messages is the same everywhere, each user was told of every late message once, whichever
+//! device saw it, the relay knows what was read, and a user's devices agree on what is unread.
 
 use crate::sync_crashes::setting;
 use crate::sync_relay::Relay;
@@ -49,10 +51,11 @@ impl Simulation {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut world = World::new(&[]);
         let peers = 2 + rng.next_u64() % 9;
+        let users = 1 + rng.next_u64() % peers;
         let budget = if rng.next_u64().is_multiple_of(3) { 20_000 } else { 64 << 20 };
         let mut inboxes = Vec::new();
         for peer in 0..peers {
-            let peer = world.join_stored(&format!("user {peer}"), budget, None);
+            let peer = world.join_stored(&format!("user {}", peer % users), budget, None);
             let skew_ms = match rng.next_u64() % 4 {
                 0 => 3_600_000,
                 1 => 600_000,
@@ -228,8 +231,76 @@ impl Simulation {
         assert_eq!(stored, kept.into_iter().collect::<Vec<_>>(), "nothing lost or doubled");
         self.world.assert_converged();
         self.check_said();
+        self.pass();
+        self.check_read();
         for peer in (0..self.world.peers.len()).filter(|peer| is_there[*peer]) {
             self.check_inbox(peer);
+        }
+        self.check_devices();
+    }
+
+    /// Everything is loaded once, and marks go round.
+    fn pass(&mut self) {
+        for _ in 0..4 {
+            for peer in 0..self.world.peers.len() {
+                self.world.timeline(peer);
+            }
+            // Longer than a client waits for marks before it tells its own.
+            for _ in 0..6 {
+                self.world.advance(2_000);
+                self.world.settle();
+            }
+        }
+    }
+
+    fn devices_of(&self, name: &str) -> Vec<usize> {
+        let peers = 0..self.world.peers.len();
+        peers.filter(|peer| self.world.peers[*peer].name == name).collect()
+    }
+
+    /// What was read on any device and not lost with it is known to the relay.
+    fn check_read(&self) {
+        let reads = &self.world.relay.channels[CHANNEL].reads;
+        for (peer, inbox) in self.world.peers.iter().zip(&self.inboxes) {
+            let read = reads.get(&peer.name).and_then(|state| state.read);
+            assert!(read >= inbox.seen.last().copied(), "{}: {read:?}", peer.name);
+        }
+    }
+
+    /// The late messages that a client lists.
+    fn told(&self, peer: usize) -> Vec<MessageId> {
+        let channel = self.world.peers[peer].client.channel(CHANNEL).expect("it is open");
+        let runs: Vec<_> = channel.unseen().runs().copied().collect();
+        let is_told = |id: &MessageId| runs.iter().any(|run| run.first <= *id && *id <= run.last);
+        let messages = self.world.relay.messages(CHANNEL);
+        messages.into_iter().filter(|row| row.2).map(|row| row.0).filter(is_told).collect()
+    }
+
+    /// Devices of a user that have looked at the same agree on what is unread.
+    fn check_devices(&mut self) {
+        for peer in 0..self.world.peers.len() {
+            self.world.look(peer, Query { at: At::Latest, before: 8, after: 0 });
+            let (view, now) = (self.world.peers[peer].view, self.world.now(peer));
+            let client = &mut self.world.peers[peer].client;
+            let total = client.channel(CHANNEL).expect("it is open").total();
+            let (first, last) = (Edge::Index(total.saturating_sub(8)), Edge::Index(total));
+            client.set_visible(view, first, last, Follow::Stay, now).expect("a view");
+            self.world.drain(peer);
+        }
+        self.pass();
+        for peer in 0..self.world.peers.len() {
+            let name = &self.world.peers[peer].name;
+            let first = self.devices_of(name)[0];
+            let unread = |peer: usize| {
+                let channel = self.world.peers[peer].client.channel(CHANNEL);
+                let channel = channel.expect("it is open");
+                (channel.unread(), channel.unseen().total(), self.told(peer))
+            };
+            if !self.was_restored {
+                assert_eq!(unread(peer), unread(first), "{name}, {peer} and {first}");
+            }
+            let (all, late, _) = unread(peer);
+            assert_eq!(all, late, "{name} has read everything that was not late");
         }
     }
 
@@ -260,26 +331,33 @@ impl Simulation {
         if self.was_restored {
             return;
         }
-        let inbox = &self.inboxes[peer];
-        if inbox.is_vague {
+        let name = &self.world.peers[peer].name;
+        // What one device of a user saw all have seen, and what one was there for all are told.
+        let inboxes = self.devices_of(name).into_iter().map(|peer| &self.inboxes[peer]);
+        let inboxes: Vec<_> = inboxes.collect();
+        // Two that began before the relay heard of either take all there was for history.
+        let began_at_once = self.world.relay.unheard.get(name).is_some_and(|first| *first > 1);
+        if began_at_once || inboxes.iter().any(|inbox| inbox.is_vague) {
             return;
         }
-        let since_seq = inbox.since_seq.expect("it was there");
-        let name = &self.world.peers[peer].name;
+        let seqs = inboxes.iter().filter_map(|inbox| inbox.since_seq);
+        let first_seq = seqs.min().expect("one was there");
+        let since_seq = self.inboxes[peer].since_seq.expect("it was there");
         let messages = self.world.relay.messages(CHANNEL);
         let channel = self.world.peers[peer].client.channel(CHANNEL).expect("it is open");
         let runs: Vec<_> = channel.unseen().runs().copied().collect();
         let is_told = |id: MessageId| runs.iter().any(|run| run.first <= id && id <= run.last);
         let mut told = 0;
         for (id, seq, late, content) in &messages {
-            let is_news = *late && *seq > since_seq && content.from != *name;
-            let may_be = inbox.seen.contains(id) || inbox.forgotten.contains(id);
-            if is_news && !may_be {
+            let is_news = *late && content.from != *name;
+            let seen = inboxes.iter().any(|inbox| inbox.seen.contains(id));
+            let forgotten = inboxes.iter().any(|inbox| inbox.forgotten.contains(id));
+            if is_news && *seq > since_seq && !seen && !forgotten {
                 assert!(is_told(*id), "{name} was not told of {id}");
             }
             told += u64::from(is_told(*id));
             if is_told(*id) {
-                let seen = inbox.seen.contains(id);
+                let is_news = is_news && *seq > first_seq;
                 assert!(is_news && !seen, "{name} was told of {id}: news {is_news}, seen {seen}");
             }
         }

@@ -9,7 +9,7 @@ use backscroll_core::client::{Client, ConnectionState, Event, Now, ViewId};
 use backscroll_core::message::{Content, MessageId};
 use backscroll_core::viewport::{At, Query};
 use backscroll_core::window::Window;
-use backscroll_core::wire::{ClientFrame, decode_client, encode_relay};
+use backscroll_core::wire::{ClientFrame, RelayFrame, decode_client, encode_relay};
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const CHANNEL: &str = "#room";
@@ -215,6 +215,13 @@ impl World {
             if let Some(peer) = self.peers.iter_mut().find(|peer| peer.connection == Some(to)) {
                 peer.down.push_back(encode_relay(&frame));
             }
+        }
+    }
+
+    /// The relay says something of its own accord.
+    pub(crate) fn relay_says(&mut self, peer: usize, frame: &RelayFrame) {
+        if self.peers[peer].connection.is_some() {
+            self.peers[peer].down.push_back(encode_relay(frame));
         }
     }
 

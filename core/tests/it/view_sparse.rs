@@ -2,9 +2,13 @@
 
 use crate::sync_world::{CHANNEL, T0, World, message_of};
 use crate::view_live::Consumer;
+use backscroll_core::change::{ActorId16, DocKind, MessageAuthor};
 use backscroll_core::channel::Item;
 use backscroll_core::client::{Edge, Follow, ViewUpdate};
+use backscroll_core::message::{Content, MessageId};
 use backscroll_core::viewport::{At, Query};
+use backscroll_core::window::Window;
+use backscroll_core::wire::{ClientFrame, PROTOCOL_VERSION};
 
 /// Messages so long that 50 fill a window, a second apart: some sixty windows.
 const COUNT: u64 = 3_000;
@@ -226,5 +230,64 @@ fn an_answer_that_runs_ahead_of_the_live_changes_changes_counts_once() {
     assert_eq!(consumer.total, COUNT + 9);
     let shown = |id| consumer.rows.iter().any(|row| matches!(row, Item::Message(m) if m.id == id));
     assert!(ids.into_iter().all(shown));
+    world.assert_converged();
+}
+
+#[test]
+fn late_messages_are_counted_from_the_placeholders_that_are_in_view() {
+    let mut world = World::new(&["writer"]);
+    world.fill(0, 6_000);
+    let ada = world.join("ada", 64 << 20);
+    world.settle();
+    let (view, now) = (world.peers[ada].view, world.now(ada));
+    let set = |world: &mut World, first, last| {
+        let client = &mut world.peers[ada].client;
+        client.set_visible(view, first, last, Follow::Stay, now).expect("a view");
+        world.drain(ada);
+    };
+    let ids: Vec<_> = world.relay.messages(CHANNEL).iter().map(|row| row.0).collect();
+    set(&mut world, Edge::Id(ids[5_990]), Edge::Id(ids[5_999]));
+    for i in 0..3 {
+        world.send_at(0, "late", Some(T0 - 3_000_500 + i));
+    }
+    world.settle();
+    let late = world.peers[ada].client.late(view).expect("a view");
+    assert_eq!((late.above, late.below), (3, 0));
+    // Nothing comes of where it goes.
+    world.set_online(ada, false);
+    set(&mut world, Edge::Index(10), Edge::Index(20));
+    let late = world.peers[ada].client.late(view).expect("a view");
+    assert_eq!((late.above, late.below), (0, 3));
+    set(&mut world, Edge::Index(u64::MAX), Edge::Index(u64::MAX));
+}
+
+#[test]
+fn windows_that_others_make_far_from_every_view_are_not_loaded() {
+    let (mut world, reader) = many_windows(64 << 20);
+    let hello =
+        ClientFrame::Hello { version: PROTOCOL_VERSION, user: "eve".to_owned(), token: None };
+    world.relay_takes(1 << 40, hello);
+    let loaded = |world: &World| {
+        world.peers[reader].client.channel(CHANNEL).expect("it is open").loaded_len()
+    };
+    let before = loaded(&world);
+    let mint = |world: &mut World, number: u64, time_ms| {
+        let (window, actor) = (Window::covering(8, time_ms), u128::from(number).to_be_bytes());
+        let body = Content::text("eve", "x").to_body().expect("a message");
+        let mut author = MessageAuthor::new(window, ActorId16(actor));
+        let written = author.write(&[(MessageId::from_parts(time_ms, 7), body)]);
+        let chunks = vec![written.expect("a change").chunk];
+        let (channel, doc) = (CHANNEL.to_owned(), DocKind::Messages);
+        let push =
+            ClientFrame::Push { reference: number, channel, window, generation: 0, doc, chunks };
+        world.relay_takes(1 << 40, push);
+        world.settle();
+    };
+    for number in 1..=20 {
+        mint(&mut world, number, T0 - (COUNT - number * 100) * 1_000 + 1);
+    }
+    assert_eq!(loaded(&world), before);
+    mint(&mut world, 21, T0 - 1_500);
+    assert_eq!(loaded(&world), before + 1, "where the view is there is no hole");
     world.assert_converged();
 }

@@ -1,9 +1,11 @@
 //! Read states and delivered marks (design 4.4).
 
 use super::channel::Channel;
+use super::check::check_future;
 use super::command::{Code, Mark, Refusal};
 use super::event::{Committed, CommittedMark};
 use super::writer::Work;
+use crate::engine::now_ms;
 use crate::limits::UNSEEN_RUNS_MAX;
 use crate::store::StoreError;
 use crate::store::keys;
@@ -11,7 +13,8 @@ use crate::store::kv::{Family, Snapshot};
 use crate::store::rows::Row;
 use backscroll_core::read_state::ReadState;
 
-/// Merges a mark into the stored one by max. Marks above the head or of another epoch are refused.
+/// Merges a mark into the stored one by max. Marks above the head, of another epoch, or that tell of
+/// reading in the future are refused.
 pub(super) fn merge_mark(
     work: &mut Work<'_>,
     channel: &Channel,
@@ -24,6 +27,11 @@ pub(super) fn merge_mark(
     }
     if mark.seq.max(mark.delivered.unwrap_or(0)) > channel.head.seq {
         return refuse("the mark is above the channel's head");
+    }
+    // A client with a fast clock would have everything read that is written until then.
+    let read_ms = mark.read.map_or(0, |read| read.time_ms());
+    if let Err(refusal) = check_future(read_ms, now_ms()) {
+        return Ok(Err(refusal));
     }
     if mark.unseen_late.len() > UNSEEN_RUNS_MAX {
         return refuse("too many unseen late runs");

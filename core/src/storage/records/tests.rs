@@ -4,7 +4,7 @@ use super::*;
 use crate::annotation::{AnnotationKey, AnnotationValue, Edit};
 use crate::change::MessageAuthor;
 use crate::segment::SegmentDoc;
-use crate::storage::{NoteRecord, SeenRecord, UnseenRecord};
+use crate::storage::{NoteRecord, SeenRecord, UnseenRecord, UnsureRecord};
 use proptest::prelude::*;
 
 const T0: u64 = 1_700_000_000_000;
@@ -58,7 +58,7 @@ fn samples() -> Vec<StoredRecord> {
         pushed_epoch: Epoch([4; 16]),
     };
     let mut stored = vec![record.to_stored(&channel_key)];
-    let known = UnseenRecord::Known(vec![id(1), id(2)]);
+    let known = UnseenRecord::Known(vec![(id(1), 7), (id(2), 0)]);
     let block = UnseenRecord::Block {
         first: id(3),
         last: id(9),
@@ -67,7 +67,14 @@ fn samples() -> Vec<StoredRecord> {
         upto_seq: 9,
         listed: vec![window()],
     };
-    let record = SeenRecord { seen_to: id(3), read: Some(id(2)), unseen: vec![known, block] };
+    let unsure = UnsureRecord { since_seq: 2, upto_seq: 5, windows: vec![window()] };
+    let record = SeenRecord {
+        seen_to: id(3),
+        read: Some(id(2)),
+        unseen: vec![known, block],
+        told_to: Some(cursor()),
+        unsure: vec![unsure],
+    };
     stored.push(record.to_stored(&Key::Seen { channel: channel() }));
     let record = SummaryRecord { total: 5, unread: 2, newest_ms: Some(T0) };
     stored.push(record.to_stored(&Key::Summary { channel: channel() }));

@@ -311,6 +311,8 @@ fn marks_merge_by_max_and_stay_below_the_head() {
     assert_eq!(ask(mark(1, T0 - 5, epoch)), (true, 0));
     assert_eq!(ask(mark(2, T0, epoch)), (false, 0));
     assert_eq!(ask(mark(1, T0, [0; 16])), (false, 0));
+    // Nobody has read what is written in the year 2100.
+    assert_eq!(ask(mark(1, 4_102_444_800_000, epoch)), (false, 0));
     let row = relay.reader().view().read_state("c", "bob").unwrap().unwrap();
     assert_eq!((row.read, row.delivered), (Some(id(T0, 1)), 1));
 }

@@ -9,6 +9,7 @@
 //! what was held with seq <= S comes before its new answer: nothing is missed, nothing comes twice.
 
 use crate::connection::{Close, Outbox};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub(crate) struct Subscription {
     gate: Mutex<Gate>,
     /// The last seq of what the hub has come to.
     delivered: watch::Sender<u64>,
+    /// It waits for the hub, which then must not wait for it.
+    catches_up: AtomicBool,
     /// The gate holds nothing back any more; for the hub's thread.
     released: Condvar,
 }
@@ -73,7 +76,8 @@ impl Subscription {
     pub(super) fn new(id: u64, channel: Arc<str>, form: Form, outbox: Arc<Outbox>) -> Self {
         let gate = Mutex::new(Gate::held(None));
         let (delivered, released) = (watch::Sender::new(0), Condvar::new());
-        Self { id, channel, form, outbox, gate, delivered, released }
+        let catches_up = AtomicBool::new(false);
+        Self { id, channel, form, outbox, gate, delivered, catches_up, released }
     }
 
     /// Its number in the hub.
@@ -107,9 +111,12 @@ impl Subscription {
             Gate::Held { live_after: Some(after), .. } if *after < head
         );
         if is_promised {
+            self.catches_up.store(true, Ordering::Relaxed);
+            self.released.notify_all();
             let mut delivered = self.delivered.subscribe();
             // A hub that has ended delivers nothing more.
             let _ = timeout(CATCH_UP_MAX, delivered.wait_for(|seq| *seq >= head)).await;
+            self.catches_up.store(false, Ordering::Relaxed);
         }
     }
 
@@ -196,7 +203,9 @@ impl Subscription {
     /// snapshot is still being read, or the socket's writer has not been run.
     pub(super) fn wait_while_crowded(&self, deadline: Instant) {
         let mut gate = self.lock();
-        while matches!(&*gate, Gate::Held { bytes, .. } if *bytes > HELD_BYTES_MAX / 2) {
+        while matches!(&*gate, Gate::Held { bytes, .. } if *bytes > HELD_BYTES_MAX / 2)
+            && !self.catches_up.load(Ordering::Relaxed)
+        {
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
                 return;

@@ -174,7 +174,7 @@ impl Channel {
             stays
         });
         self.rebuild();
-        if !new_epoch && !is_first {
+        if !new_epoch && !is_first && opened.head.seq > since_seq {
             self.forget_late_of_dropped();
         }
         self.changed.reset = true;

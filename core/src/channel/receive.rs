@@ -184,6 +184,8 @@ impl Channel {
         self.rebuild();
         if !is_first && !new_epoch {
             self.add_unsure(Unsure::since(since_seq, opened.head.seq, &self.directory));
+        }
+        if !is_first && !new_epoch && opened.head.seq > since_seq {
             self.forget_late_of_dropped();
         }
         self.changed.reset = true;

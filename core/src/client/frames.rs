@@ -1,7 +1,9 @@
 //! What the relay says: frames taken apart and handed to where they belong.
 
 use super::{Client, Event, Now, Slot, SlotStage};
-use crate::channel::{Answer, AnswerTail, Arrival, ChannelError, Opened, SavedAnswer, UnseenRun};
+use crate::channel::{
+    Answer, AnswerTail, Arrival, Channel, ChannelError, Opened, SavedAnswer, UnseenRun,
+};
 use crate::directory::Directory;
 use crate::read_state::ReadState;
 use crate::wire::encode_client;
@@ -83,9 +85,19 @@ impl Client {
     }
 
     fn opened(&mut self, channel: &str, opened: Opened, now: Now) {
-        // Without being asked again a relay tells so of windows that it dropped.
-        let is_open = |slot: &&mut Slot| matches!(slot.stage, SlotStage::Opening | SlotStage::Open);
-        let Some(slot) = self.slots.get_mut(channel).filter(is_open) else { return };
+        // Unasked, a relay tells so of windows that it dropped: what follows on all that came before.
+        // Anything else that comes to an open channel came before as well.
+        let (head, resumed) = (opened.head, opened.resumed);
+        let is_news = |replica: &Channel| {
+            let known = replica.head();
+            !resumed && known.is_some_and(|known| known.epoch == head.epoch && known.seq < head.seq)
+        };
+        let is_taken = |slot: &&mut Slot| match slot.stage {
+            SlotStage::Opening => true,
+            SlotStage::Open => is_news(&slot.replica),
+            SlotStage::Closed | SlotStage::Refused => false,
+        };
+        let Some(slot) = self.slots.get_mut(channel).filter(is_taken) else { return };
         let first_time = slot.replica.head().is_none();
         slot.replica.opened(opened, self.clock.relay_ms(now));
         slot.stage = SlotStage::Open;

@@ -74,7 +74,7 @@ impl Client {
             RelayFrame::Marks { channel, user, seq, read, delivered, unseen_late } => {
                 let delivered = delivered.unwrap_or(0);
                 let marks = ReadState { read, seq, delivered, unseen_late };
-                self.marks_came(&channel, user, marks);
+                self.marks_came(&channel, user, &marks);
             }
             RelayFrame::Ephemeral { channel, user, payload } => {
                 self.ephemeral_came(channel, user, payload);

@@ -101,13 +101,13 @@ impl Client {
     }
 
     /// The relay tells what a user had in view.
-    pub(super) fn marks_came(&mut self, channel: &str, user: String, marks: ReadState) {
+    pub(super) fn marks_came(&mut self, channel: &str, user: String, marks: &ReadState) {
         let slot = self.slots.get_mut(channel).filter(|slot| slot.stage == SlotStage::Open);
         let Some(slot) = slot else { return };
         if user == self.options.user {
-            slot.replica.own_marks(&marks);
+            slot.replica.own_marks(marks);
         } else {
-            slot.replica.others_marks(user, &marks);
+            slot.replica.others_marks(user, marks);
         }
         slot.hungry = true;
         // The user's own come first.

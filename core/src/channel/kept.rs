@@ -343,7 +343,8 @@ impl Channel {
             windows: unsure.windows.iter().copied().collect(),
         });
         let (unseen, unsure) = (unseen::to_records(&self.unseen), unsure.collect());
-        Some(SeenRecord { seen_to, read, unseen, told_to: self.head, unsure })
+        let fresh_seq = self.reading.is_fresh.then_some(self.reading.first_seq);
+        Some(SeenRecord { seen_to, read, unseen, told_to: self.head, unsure, fresh_seq })
     }
 
     /// Windows that were erased since this was last called: what the store has of them is void.

@@ -246,7 +246,10 @@ impl Channel {
     /// O(late runs), and O(windows) of which it is not known what came late in them.
     pub(crate) fn take_mark(&mut self, with_delivered: bool) -> Option<ReadState> {
         let head = self.head.as_ref()?;
-        (self.reading.is_due, self.reading.is_fresh) = (false, false);
+        self.reading.is_due = false;
+        if std::mem::take(&mut self.reading.is_fresh) {
+            self.kept.saw();
+        }
         let delivered = if with_delivered { head.seq } else { 0 };
         let (read, seq, unseen_late) = (self.reading.read, head.seq, self.mark_runs());
         let mark = ReadState { read, seq, delivered, unseen_late };

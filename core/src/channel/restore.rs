@@ -99,6 +99,8 @@ impl Channel {
                     windows: unsure.windows.into_iter().collect(),
                 };
                 self.reading.unsure = record.unsure.into_iter().map(of).collect();
+                self.reading.is_fresh = record.fresh_seq.is_some();
+                self.reading.first_seq = record.fresh_seq.unwrap_or(0);
             } else {
                 self.unseen.void_seqs();
             }

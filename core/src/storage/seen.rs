@@ -30,6 +30,9 @@ pub struct SeenRecord {
     pub told_to: Option<Cursor>,
     /// Windows that may have late messages which were not told.
     pub unsure: Vec<UnsureRecord>,
+    /// The relay's seq when the channel was opened for the first time, as long as nothing is known of
+    /// the marks of the user's other devices.
+    pub fresh_seq: Option<u64>,
 }
 
 /// Windows that may have late messages of some seqs that were not told.
@@ -91,6 +94,8 @@ struct RawSeen {
     seqs: Option<Vec<u8>>,
     #[n(6)]
     unsure: Option<Vec<UnsureRecord>>,
+    #[n(7)]
+    fresh_seq: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -144,7 +149,8 @@ impl SeenRecord {
         let seqs = (!seqs.is_empty()).then(|| encode_seqs(seqs));
         let unsure = (!self.unsure.is_empty()).then(|| self.unsure.clone());
         let (seen_to, read, told_to) = (self.seen_to, self.read, self.told_to);
-        stored(key, &RawSeen { seen_to, runs, ids, read, told_to, seqs, unsure })
+        let fresh_seq = self.fresh_seq;
+        stored(key, &RawSeen { seen_to, runs, ids, read, told_to, seqs, unsure, fresh_seq })
     }
 
     /// Reads a record.
@@ -152,7 +158,8 @@ impl SeenRecord {
     /// # Errors
     /// The value is not one of this kind and key.
     pub fn read(key: &Key, value: &[u8]) -> Result<Self, RecordError> {
-        let RawSeen { seen_to, runs, ids, read, told_to, seqs, unsure } = raw(key, value)?;
+        let RawSeen { seen_to, runs, ids, read, told_to, seqs, unsure, fresh_seq } =
+            raw(key, value)?;
         let len = ids.len() / ID_BYTES;
         let seqs = match seqs {
             Some(seqs) => {
@@ -186,7 +193,14 @@ impl SeenRecord {
         }
         match known.next() {
             Some(_) => Err(RecordError::Contradiction("ids of no run")),
-            None => Ok(Self { seen_to, read, unseen, told_to, unsure: unsure.unwrap_or_default() }),
+            None => Ok(Self {
+                seen_to,
+                read,
+                unseen,
+                told_to,
+                unsure: unsure.unwrap_or_default(),
+                fresh_seq,
+            }),
         }
     }
 }

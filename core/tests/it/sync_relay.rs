@@ -218,7 +218,10 @@ impl Relay {
         let mut out = vec![(connection, opened)];
         let user = &self.users[&connection];
         if cursor.is_none() && !chan.reads.contains_key(user) {
-            *self.unheard.entry(user.clone()).or_default() += 1;
+            // One that begins with the channel takes nothing for history.
+            let is_first = !self.unheard.contains_key(user);
+            let takes = u64::from(is_first || chan.head_seq() > 0);
+            *self.unheard.entry(user.clone()).or_default() += takes;
         }
         // The user's own come first.
         let (own, others): (Vec<_>, Vec<_>) = chan.reads.iter().partition(|(of, _)| *of == user);

@@ -74,6 +74,7 @@ fn samples() -> Vec<StoredRecord> {
         unseen: vec![known, block],
         told_to: Some(cursor()),
         unsure: vec![unsure],
+        fresh_seq: Some(6),
     };
     stored.push(record.to_stored(&Key::Seen { channel: channel() }));
     let record = SummaryRecord { total: 5, unread: 2, newest_ms: Some(T0) };

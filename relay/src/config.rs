@@ -4,6 +4,7 @@
 //! variables are `BACKSCROLL_SECTION__KEY`, as `BACKSCROLL_SERVER__LISTEN` (design 8.1).
 
 mod access;
+mod file;
 mod limits;
 
 pub use access::{AccessConfig, AccessMode, KeyAlgorithm, KeyConfig, UserConfig};
@@ -11,7 +12,7 @@ pub use limits::{Apply, LimitsConfig};
 
 use crate::retention::Rule;
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Env, Serialized};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,8 @@ pub struct ServerConfig {
     /// `host:port` for `/metrics`, away from the public address; `/metrics` is on `listen` without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_listen: Option<String>,
+    /// Allow an `admin_listen` that others can reach: nobody is asked for a credential there.
+    pub admin_open_to_anyone: bool,
     /// Folder of the demo app, served at `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub web: Option<PathBuf>,
@@ -104,6 +107,7 @@ impl Default for ServerConfig {
         Self {
             listen: "127.0.0.1:8787".to_owned(),
             admin_listen: None,
+            admin_open_to_anyone: false,
             web: None,
             origins: Vec::new(),
             connections_max: 10_000,
@@ -155,6 +159,27 @@ pub enum ConfigError {
     /// The configuration file is not there.
     #[error("there is no configuration file {}", .0.display())]
     NoFile(PathBuf),
+    /// The configuration file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration file is no TOML. The line itself is not quoted: it may hold a secret.
+    #[error("{}: line {line}, column {column}: {what}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The character in the line, from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
     /// A file, an environment variable or a flag has an unknown key or a wrong value.
     #[error("the configuration is wrong")]
     Wrong(#[source] Box<figment::Error>),
@@ -175,7 +200,7 @@ impl Config {
             if !file.is_file() {
                 return Err(ConfigError::NoFile(file.to_owned()));
             }
-            figment = figment.merge(Toml::file_exact(file));
+            figment = figment.merge(file::File::read(file)?);
         }
         // Only names with a section are settings: `BACKSCROLL_BIN` may be anybody's.
         let settings = Env::prefixed("BACKSCROLL_").filter(|key| key.as_str().contains("__"));
@@ -293,6 +318,27 @@ mod tests {
             let error = format!("{:?}", error.unwrap_err());
             assert!(!error.contains("4711"), "{error}");
         });
+    }
+
+    #[test]
+    fn an_error_of_syntax_says_where_and_does_not_quote_the_line() {
+        for line in [
+            "secret = tuna-melt",
+            "secret = \"tuna-melt",
+            "secret = 'tuna' melt",
+            "tuna melt = 1",
+            "secret = \"tuna\\q\"",
+            "\u{e9}\u{e9} = = 'tuna'",
+        ] {
+            in_jail(|jail| {
+                jail.create_file("relay.toml", &format!("# a\n[[access.keys]]\n{line}\n")).unwrap();
+                let error = Config::load(Some(Path::new("relay.toml")), &Overrides::default());
+                let error = error.unwrap_err();
+                let shown = format!("{error}{error:?}");
+                assert!(shown.contains("relay.toml: line 3, column "), "{shown}");
+                assert!(!shown.contains("tuna") && !shown.contains("melt"), "{shown}");
+            });
+        }
     }
 
     #[test]

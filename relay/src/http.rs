@@ -18,7 +18,7 @@ use crate::ws;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use backscroll_core::limits::FRAME_BYTES_MAX;
@@ -42,10 +42,10 @@ pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> R
         .layer(DefaultBodyLimit::max(FRAME_BYTES_MAX))
         // All of it needs a credential, what does not exist as well.
         .layer(from_fn_with_state(app.clone(), admission::admitted))
-        .layer(cors(&app))
-        .route("/ws", get(ws::serve_json))
-        .route("/sync", get(ws::serve_sync))
         .layer(from_fn_with_state(app.clone(), admission::paced))
+        // Outermost, so that pages can read every refusal.
+        .layer(cors(&app))
+        .merge(sockets(&app))
         .merge(health::routes());
     if with_metrics {
         router = router.merge(health::metrics_route());
@@ -60,11 +60,22 @@ pub(crate) fn router(app: Arc<App>, web: Option<&Path>, with_metrics: bool) -> R
     router.method_not_allowed_fallback(method_not_allowed).with_state(app)
 }
 
-/// What the admin address serves.
-pub(crate) fn admin_router(app: Arc<App>) -> Router {
+fn sockets(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/ws", get(ws::serve_json))
+        .route("/sync", get(ws::serve_sync))
+        .layer(from_fn_with_state(app.clone(), admission::paced))
+}
+
+/// What the admin address serves; its page only to this machine unless it is `open_to_anyone`.
+pub(crate) fn admin_router(app: Arc<App>, open_to_anyone: bool) -> Router {
+    let mut page = admin::routes(&app);
+    if !open_to_anyone {
+        page = page.layer(from_fn(admission::called_locally));
+    }
     health::routes()
         .merge(health::metrics_route())
-        .merge(admin::routes(&app))
+        .merge(page)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)

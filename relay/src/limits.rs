@@ -189,3 +189,16 @@ pub const RAW_TAIL_BYTES_MAX: usize = 8 << 20;
 
 /// How long a push waits for room on the disk before its socket is closed with a resume code.
 pub const DISK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Connections of the admin address at a time, which are not among those of the public one.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// An upload that brings less than [`BLOB_RATE_BYTES`] in this time is ended: it holds one of few
+/// places, and memory.
+pub const BLOB_RATE_EVERY: Duration = Duration::from_secs(10);
+
+/// What an upload brings at least in [`BLOB_RATE_EVERY`].
+pub const BLOB_RATE_BYTES: usize = 64 << 10;
+
+/// Largest frame of a sync client that did not say hello: a name, and a credential of 8 KiB.
+pub const HELLO_BYTES_MAX: usize = 16 << 10;

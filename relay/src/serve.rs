@@ -7,6 +7,7 @@
 //! ```
 
 mod accept;
+mod files;
 mod log;
 mod patient;
 
@@ -16,7 +17,7 @@ pub(crate) use patient::Patient;
 use crate::access::{Access, AccessError, OpenToOthers};
 use crate::app::App;
 use crate::backup;
-use crate::config::Config;
+use crate::config::{AccessMode, Config};
 use crate::control;
 use crate::disk::DiskRoom;
 use crate::engine::Engine;
@@ -57,6 +58,12 @@ pub enum ServeError {
     /// `open` mode on an address that others can reach.
     #[error(transparent)]
     OpenToOthers(#[from] OpenToOthers),
+    /// The admin address, where nobody is asked for a credential, can be reached by others.
+    #[error(
+        "server.admin_listen: nobody is asked for a credential on {0}; \
+         listen on loopback, or allow it with server.admin_open_to_anyone = true"
+    )]
+    AdminOpenToOthers(SocketAddr),
     /// Users, keys or passwords are not as they must be.
     #[error("access is not set up")]
     Access(#[from] AccessError),
@@ -136,9 +143,15 @@ impl Server {
         let proxies = TrustedProxies::new(&config.server.trusted_proxies)
             .map_err(|NoNetwork(text)| ServeError::Proxy(text))?;
         let proxies = Arc::new(proxies);
-        let (listener, address) = bind(&config.server.listen, Some(&access)).await?;
+        let may_listen = |address| access.check_listen(address).map_err(ServeError::from);
+        let (listener, address) = bind(&config.server.listen, may_listen).await?;
+        let may_all = config.server.admin_open_to_anyone;
+        let may_listen = |address: SocketAddr| {
+            let allowed = may_all || address.ip().is_loopback();
+            if allowed { Ok(()) } else { Err(ServeError::AdminOpenToOthers(address)) }
+        };
         let admin = match &config.server.admin_listen {
-            Some(admin) => Some(bind(admin, None).await?.0),
+            Some(admin) => Some(bind(admin, may_listen).await?.0),
             None => None,
         };
         if let Some(web) = config.server.web.as_ref().filter(|web| !web.is_dir()) {
@@ -156,7 +169,11 @@ impl Server {
             hub,
             access,
             throttle,
-            origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
+            origins: Origins::new(
+                &config.server.origins,
+                address.ip().is_loopback(),
+                config.access.mode == AccessMode::Open,
+            ),
             blobs: Blobs::new(&config.blobs),
             phases: PhaseSetter::running(),
             sockets: TaskTracker::new(),
@@ -186,11 +203,13 @@ impl Server {
     /// The store failed.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { app, listener, admin, router, control, config, proxies, .. } = self;
-        let door = Door { throttle: app.throttle.clone(), proxies };
-        let acceptor = Acceptor::new(app.phases.watch(), config.server.connections_max, door);
+        let door = Door { throttle: Some(app.throttle.clone()), proxies };
+        let connections_max = files::connections_max(config.server.connections_max);
+        let acceptor = Acceptor::new(app.phases.watch(), connections_max, door);
         tokio::spawn(acceptor.clone().run(listener, router));
         if let Some(admin) = admin {
-            tokio::spawn(acceptor.clone().run(admin, http::admin_router(app.clone())));
+            let router = http::admin_router(app.clone(), config.server.admin_open_to_anyone);
+            tokio::spawn(acceptor.for_admin().run(admin, router));
         }
         let upkeep = tokio::spawn(upkeep(app.clone()));
         let data = config.store.data.clone();
@@ -250,15 +269,13 @@ async fn upkeep(app: Arc<App>) {
 
 async fn bind(
     address: &str,
-    access: Option<&Access>,
+    may_listen: impl Fn(SocketAddr) -> Result<(), ServeError>,
 ) -> Result<(TcpListener, SocketAddr), ServeError> {
     let failed = |source| ServeError::Listen { address: address.to_owned(), source };
     // Each address that the name stands for must be allowed: which one is bound is the system's choice.
     let resolved: Vec<_> = tokio::net::lookup_host(address).await.map_err(failed)?.collect();
     for address in &resolved {
-        if let Some(access) = access {
-            access.check_listen(*address)?;
-        }
+        may_listen(*address)?;
     }
     let listener = TcpListener::bind(resolved.as_slice()).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;

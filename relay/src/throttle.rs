@@ -1,7 +1,7 @@
 //! How much one connection, user or address gets (references: relay 9 and 11).
 //!
 //! ```text
-//!   TCP connection   accept rate, connections of the address
+//!   TCP connection   connections of the address, accept rates of the address and over all
 //!   HTTP request     requests of the address
 //!   credential       failures of the address
 //!   socket           sockets of the user; frames of the socket and of the user
@@ -36,7 +36,7 @@ pub(crate) type UserPlace = Place<String>;
 pub(crate) enum Crowded {
     /// Too many new ones a second, over all.
     Accepts,
-    /// Its address has too many.
+    /// Its address has too many, or too many new ones a second.
     Address,
 }
 
@@ -49,6 +49,7 @@ pub(crate) struct Throttle {
     applies: Applies,
     start: Instant,
     accepts: Mutex<Bucket>,
+    accepts_of_address: Buckets,
     addresses: Arc<Places<AddressKey>>,
     users: Arc<Places<String>>,
     requests: Buckets,
@@ -80,6 +81,10 @@ impl Throttle {
             applies,
             start: Instant::now(),
             accepts: Mutex::default(),
+            accepts_of_address: Buckets::new(Rate::per_second(
+                config.accepts_per_address_per_s,
+                config.accepts_per_address_burst,
+            )),
             addresses: Arc::default(),
             users: Arc::default(),
             requests: Buckets::new(Rate::per_second(config.http_per_s, config.http_burst)),
@@ -112,11 +117,15 @@ impl Throttle {
         if !self.applies_to(address) {
             return Ok(None);
         }
+        // What is the address's own comes first: one that is refused for itself must take nothing
+        // of what all others share.
+        let place = self.socket_of_address(address)?;
+        let (key, now_us) = (AddressKey::from(address), self.now_us());
+        self.accepts_of_address.take(&key, now_us).map_err(|_| Crowded::Address)?;
         let rate = Rate::per_second(self.config.accepts_per_s, self.config.accepts_burst);
         let mut accepts = self.accepts.lock().unwrap_or_else(PoisonError::into_inner);
-        accepts.take(rate, self.now_us()).map_err(|_| Crowded::Accepts)?;
-        drop(accepts);
-        self.socket_of_address(address)
+        accepts.take(rate, now_us).map_err(|_| Crowded::Accepts)?;
+        Ok(place)
     }
 
     /// A socket of `address` whose TCP connection is a proxy's.
@@ -227,5 +236,25 @@ mod tests {
             (0..5_u8).map(|n| throttle.connect(IpAddr::from([192, 0, 2, n])).err()).collect();
         assert_eq!(results.iter().flatten().count(), 2, "{results:?}");
         assert_eq!(results[4], Some(Crowded::Accepts));
+    }
+
+    #[test]
+    fn one_address_does_not_take_the_rate_of_others() {
+        let config = LimitsConfig {
+            connections_per_address: 2,
+            accepts_per_s: 1,
+            accepts_burst: 5,
+            accepts_per_address_per_s: 1,
+            accepts_per_address_burst: 3,
+            ..LimitsConfig::default()
+        };
+        let throttle = Throttle::new(&config, AccessMode::Token);
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let held = (throttle.connect(one).unwrap(), throttle.connect(one).unwrap());
+        assert!((0..20).all(|_| throttle.connect(one).err() == Some(Crowded::Address)));
+        drop(held);
+        let gone = (0..20).filter(|_| throttle.connect(one).is_ok()).count();
+        assert!(gone <= 2, "{gone}: it has a rate, and not only places");
+        assert!(throttle.connect(other).is_ok(), "there is some left for others");
     }
 }

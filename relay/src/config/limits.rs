@@ -16,6 +16,10 @@ pub struct LimitsConfig {
     pub accepts_per_s: u32,
     /// New connections at once, over all.
     pub accepts_burst: u32,
+    /// New connections a second of one address; of IPv6 of one /64 network.
+    pub accepts_per_address_per_s: u32,
+    /// New connections at once of one address.
+    pub accepts_per_address_burst: u32,
     /// Frames a second on `/ws`, of one socket and of one user.
     pub ws_per_s: u32,
     /// Frames at once on `/ws`.
@@ -57,6 +61,8 @@ impl Default for LimitsConfig {
             connections_per_user: 20,
             accepts_per_s: 500,
             accepts_burst: 1_000,
+            accepts_per_address_per_s: 50,
+            accepts_per_address_burst: 200,
             ws_per_s: 20,
             ws_burst: 60,
             sync_per_s: 100,

@@ -2,6 +2,7 @@
 //! write, with a credential.
 
 use super::Problem;
+use super::origins::is_loopback_host;
 use crate::access::{Denied, Shown};
 use crate::app::App;
 use crate::metrics;
@@ -27,6 +28,17 @@ pub(super) async fn paced(
     Ok(next.run(request).await)
 }
 
+/// Refuses who calls the admin page by another name than loopback's, as a stranger's page would
+/// that had its own name point here.
+pub(super) async fn called_locally(request: Request, next: Next) -> Result<Response, Problem> {
+    if !is_loopback_host(request.headers()) {
+        metrics::refused("origin");
+        let text = "the admin page is called by a name of loopback";
+        return Err(Refused::new(Code::Forbidden, text).into());
+    }
+    Ok(next.run(request).await)
+}
+
 /// Lets in whose credential is right; the route finds the [`Identity`](crate::identity::Identity)
 /// among the request's extensions.
 pub(super) async fn admitted(
@@ -35,6 +47,10 @@ pub(super) async fn admitted(
     next: Next,
 ) -> Result<Response, Problem> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if reads && app.origins.is_rebound(request.headers()) {
+        metrics::refused("origin");
+        return Err(Refused::new(Code::Forbidden, "this origin may not read").into());
+    }
     if !reads && !app.origins.allow(request.headers()) {
         metrics::refused("origin");
         return Err(Refused::new(Code::Forbidden, "this origin may not write").into());

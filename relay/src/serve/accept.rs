@@ -6,7 +6,7 @@
 
 use super::patient::Patient;
 use crate::http::Problem;
-use crate::limits::REFUSALS_MAX;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSALS_MAX};
 use crate::metrics;
 use crate::refused::{Code, Refused};
 use crate::shutdown::Phases;
@@ -63,7 +63,8 @@ pub(crate) struct Slot(
 /// Who may connect how often.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
-    pub(super) throttle: Arc<Throttle>,
+    /// `None` limits nobody, as on the admin address.
+    pub(super) throttle: Option<Arc<Throttle>>,
     pub(super) proxies: Arc<TrustedProxies>,
 }
 
@@ -78,11 +79,19 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// An acceptor of at most `connections_max` connections, over all its listeners.
+    /// An acceptor of at most `connections_max` connections.
     pub(super) fn new(phases: Phases, connections_max: usize, door: Door) -> Self {
         let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         Self { phases, slots, refusals, connections: TaskTracker::new(), door }
+    }
+
+    /// One for the admin address, with connections of its own: it must answer when the public one is
+    /// crowded, and whoever reaches it takes nothing of that one's. Both end together.
+    pub(super) fn for_admin(&self) -> Self {
+        let door = Door { throttle: None, proxies: Arc::default() };
+        let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+        Self { slots, door, ..self.clone() }
     }
 
     /// Serves `router` on `listener` until the relay no longer runs.
@@ -122,13 +131,11 @@ impl Acceptor {
     /// A place for a connection of `address`, or why there is none and what it is told.
     fn slot(&self, address: IpAddr) -> Result<Slot, (&'static str, &'static [u8])> {
         // A proxy's connections are those of its clients: they are counted by request.
-        let place = if self.door.proxies.trust(address) {
-            None
-        } else {
-            self.door.throttle.connect(address).map_err(|crowded| match crowded {
-                Crowded::Accepts => ("accept_rate", SLOW_DOWN),
-                Crowded::Address => ("address", SLOW_DOWN),
-            })?
+        let throttle = self.door.throttle.as_ref().filter(|_| !self.door.proxies.trust(address));
+        let place = match throttle.map_or(Ok(None), |throttle| throttle.connect(address)) {
+            Ok(place) => place,
+            Err(Crowded::Accepts) => return Err(("accept_rate", SLOW_DOWN)),
+            Err(Crowded::Address) => return Err(("address", SLOW_DOWN)),
         };
         match self.slots.clone().try_acquire_owned() {
             Ok(permit) => Ok(Slot(Arc::new((permit, place)))),

@@ -3,6 +3,7 @@
 
 use axum::http::HeaderMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,12 @@ impl From<IpAddr> for AddressKey {
 pub(crate) struct NoNetwork(pub(crate) String);
 
 /// Addresses whose `X-Forwarded-For` is believed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Vec<Network>);
+#[derive(Debug, Default)]
+pub(crate) struct TrustedProxies {
+    networks: Vec<Network>,
+    /// Somebody was told of a proxy that is not trusted.
+    warned: AtomicBool,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Network {
@@ -51,12 +56,13 @@ impl TrustedProxies {
     /// One is neither.
     pub(crate) fn new(proxies: &[String]) -> Result<Self, NoNetwork> {
         let read = |text: &String| Network::read(text).ok_or_else(|| NoNetwork(text.clone()));
-        proxies.iter().map(read).collect::<Result<_, _>>().map(Self)
+        let networks = proxies.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { networks, warned: AtomicBool::new(false) })
     }
 
     /// Whether connections of this address are a proxy's.
     pub(crate) fn trust(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.holds(address.to_canonical()))
+        self.networks.iter().any(|network| network.holds(address.to_canonical()))
     }
 
     /// Who sent a request over a connection of `address`.
@@ -66,6 +72,12 @@ impl TrustedProxies {
     pub(crate) fn peer(&self, address: IpAddr, headers: &HeaderMap) -> Peer {
         let address = address.to_canonical();
         if !self.trust(address) {
+            if self.is_news(address, headers) {
+                tracing::warn!(
+                    %address,
+                    "a proxy on loopback is not in server.trusted_proxies: its clients have no limits"
+                );
+            }
             return Peer { address, via_proxy: false };
         }
         let lines = headers.get_all("x-forwarded-for").iter();
@@ -83,6 +95,14 @@ impl TrustedProxies {
             }
         }
         Peer { address: client, via_proxy: true }
+    }
+
+    /// Whether this is the first request of a proxy on loopback that is not trusted: its clients
+    /// count as peers on loopback.
+    fn is_news(&self, address: IpAddr, headers: &HeaderMap) -> bool {
+        address.is_loopback()
+            && headers.contains_key("x-forwarded-for")
+            && !self.warned.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -163,6 +183,16 @@ mod tests {
         check("10.1.2.3", &["127.0.0.1, unknown"], "10.1.2.3", true);
         check("10.1.2.3", &["[2001:db8::5]:4711"], "2001:db8::5", true);
         check("10.1.2.3", &["198.51.100.7:4711"], "198.51.100.7", true);
+    }
+
+    #[test]
+    fn a_proxy_on_loopback_that_is_not_trusted_is_news_once() {
+        let (none, mut headers) = (proxies(&[]), HeaderMap::new());
+        assert!(!none.is_news(ip("127.0.0.1"), &headers));
+        headers.append("x-forwarded-for", "198.51.100.7".parse().unwrap());
+        assert!(!none.is_news(ip("192.0.2.1"), &headers));
+        assert!(none.is_news(ip("127.0.0.1"), &headers));
+        assert!(!none.is_news(ip("::1"), &headers));
     }
 
     #[test]

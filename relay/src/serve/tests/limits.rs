@@ -27,6 +27,8 @@ async fn limited_with(change: impl FnOnce(&mut Config)) -> Relay {
             connections_per_user: 1_000,
             accepts_per_s: 10_000,
             accepts_burst: 10_000,
+            accepts_per_address_per_s: 10_000,
+            accepts_per_address_burst: 10_000,
             ws_per_s: 10_000,
             ws_burst: 10_000,
             sync_per_s: 10_000,

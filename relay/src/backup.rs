@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use tokio::sync::OwnedRwLockReadGuard;
 
 /// What the folders of checkpoints start with, inside the folder of their store.
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
@@ -69,6 +70,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
+    /// Given back when the folder is gone: an erasure waits for that.
+    held: Option<OwnedRwLockReadGuard<()>>,
 }
 
 impl Checkpoint {
@@ -79,9 +82,16 @@ impl Checkpoint {
     pub fn make(store: &Store, data: &Path) -> Result<Self, StoreError> {
         let folder = data.join(with_random(OsStr::new(CHECKPOINT_PREFIX))?);
         // From now on whatever there is of it is removed.
-        let this = Self { folder };
+        let this = Self { folder, held: None };
         store.kv().checkpoint(&this.folder)?;
         Ok(this)
+    }
+
+    /// Keeps a lock for as long as it is there.
+    pub(crate) fn holding(self, lock: OwnedRwLockReadGuard<()>) -> Self {
+        let mut this = self;
+        this.held = Some(lock);
+        this
     }
 
     /// Where it is.
@@ -106,7 +116,7 @@ pub fn remove_stale_checkpoints(data: &Path) {
     let Ok(entries) = fs::read_dir(data) else { return };
     for entry in entries.flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(CHECKPOINT_PREFIX.as_bytes()) {
-            drop(Checkpoint { folder: entry.path() });
+            drop(Checkpoint { folder: entry.path(), held: None });
         }
     }
 }

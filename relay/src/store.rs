@@ -74,6 +74,12 @@ pub enum StoreError {
     /// Reads that began before an erasure did not end: what they see is still in the files.
     #[error("reads that began before did not end in time: try again")]
     Readers,
+    /// A checkpoint would keep what is being erased.
+    #[error("messages are being erased: ask again when that is done")]
+    Erasing,
+    /// Erased rows may still be in the files: what should have rewritten them failed.
+    #[error("the database failed to rewrite its files: its LOG file says why")]
+    Rewriting,
     /// A column family is not there.
     #[error("the store has no rows of kind {0}")]
     NoFamily(&'static str),

@@ -315,6 +315,24 @@ pub fn blob_part(sha256: &[u8; 32], part: u32) -> Vec<u8> {
     joined(&[b"p", sha256, &part.to_be_bytes()])
 }
 
+/// An attachment whose parts are being stored.
+#[must_use]
+pub fn blob_reserved(sha256: &[u8; 32]) -> Vec<u8> {
+    joined(&[b"r", sha256])
+}
+
+/// All attachments whose parts are being stored.
+#[must_use]
+pub fn blobs_reserved() -> KeyRange {
+    prefixed(b"r".to_vec())
+}
+
+/// The SHA-256 in the key of an attachment.
+#[must_use]
+pub fn sha256_of(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(1..)?.first_chunk().copied()
+}
+
 /// What a user has stored of attachments.
 #[must_use]
 pub fn blob_usage(user: &str) -> Vec<u8> {

@@ -11,6 +11,8 @@ use std::ops::Range;
 pub const META_FORMAT: &[u8] = b"format";
 /// The epoch, 16 bytes.
 pub const META_EPOCH: &[u8] = b"epoch";
+/// A repair has begun and is not done; empty.
+pub const META_REPAIRING: &[u8] = b"repairing";
 /// The number of the next new channel, 8 bytes.
 pub const META_NEXT_CHANNEL: &[u8] = b"next";
 

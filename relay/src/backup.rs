@@ -3,7 +3,8 @@
 //! A checkpoint links the tables of a store into a folder beside them, which takes milliseconds and
 //! may happen while the store is written to; what is copied from there has its own bytes. A copy is
 //! made under another name, synced, opened and read whole, and only then renamed: a folder with the
-//! name of a backup is one. Behind `backscroll backup` and `backscroll restore`.
+//! name of a backup is one. A folder that is there already, empty, may be what is mounted: it is kept,
+//! and gets the files that say it is a store last. Behind `backscroll backup` and `backscroll restore`.
 
 use crate::check::{self, Problem};
 use crate::reader::ReadError;
@@ -12,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use tokio::sync::OwnedRwLockReadGuard;
 
 /// What the folders of checkpoints start with, inside the folder of their store.
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
@@ -69,6 +71,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
+    /// Given back when the folder is gone: an erasure waits for that.
+    held: Option<OwnedRwLockReadGuard<()>>,
 }
 
 impl Checkpoint {
@@ -79,9 +83,16 @@ impl Checkpoint {
     pub fn make(store: &Store, data: &Path) -> Result<Self, StoreError> {
         let folder = data.join(with_random(OsStr::new(CHECKPOINT_PREFIX))?);
         // From now on whatever there is of it is removed.
-        let this = Self { folder };
+        let this = Self { folder, held: None };
         store.kv().checkpoint(&this.folder)?;
         Ok(this)
+    }
+
+    /// Keeps a lock for as long as it is there.
+    pub(crate) fn holding(self, lock: OwnedRwLockReadGuard<()>) -> Self {
+        let mut this = self;
+        this.held = Some(lock);
+        this
     }
 
     /// Where it is.
@@ -106,7 +117,7 @@ pub fn remove_stale_checkpoints(data: &Path) {
     let Ok(entries) = fs::read_dir(data) else { return };
     for entry in entries.flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(CHECKPOINT_PREFIX.as_bytes()) {
-            drop(Checkpoint { folder: entry.path() });
+            drop(Checkpoint { folder: entry.path(), held: None });
         }
     }
 }
@@ -142,11 +153,9 @@ pub fn restore(
     if !from.join("CURRENT").is_file() {
         return Err(StoreError::Missing(from.to_owned()).into());
     }
-    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none()) {
-        // An empty folder, as a package or a container makes it, is as good as none.
-        fs::remove_dir(data).map_err(|source| failed(data, source))?;
-    }
-    let partial = Partial::begin(data)?;
+    // An empty folder, as a package or a container makes it, is as good as none.
+    let is_empty = fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none());
+    let partial = if is_empty { Partial::begin_inside(data)? } else { Partial::begin(data)? };
     partial.fill(from, &mut progress)?;
     // Of an earlier format it is taken over, which opening it to read would not do.
     let mut store = Store::open_existing(&partial.folder)?;
@@ -163,6 +172,8 @@ pub fn restore(
 struct Partial<'a> {
     folder: PathBuf,
     to: &'a Path,
+    /// The folder is inside `to`, whose files its files become.
+    is_inside: bool,
 }
 
 impl<'a> Partial<'a> {
@@ -174,7 +185,14 @@ impl<'a> Partial<'a> {
         name.push(".partial-");
         let folder = to.with_file_name(with_random(&name)?);
         fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
-        Ok(Self { folder, to })
+        Ok(Self { folder, to, is_inside: false })
+    }
+
+    /// Inside `to`, which is empty and stays: it may be another file system than what is around it.
+    fn begin_inside(to: &'a Path) -> Result<Self, BackupError> {
+        let folder = to.join(with_random(OsStr::new("partial-"))?);
+        fs::create_dir(&folder).map_err(|source| failed(&folder, source))?;
+        Ok(Self { folder, to, is_inside: true })
     }
 
     /// Copies all files, and waits until they are on disk.
@@ -200,6 +218,9 @@ impl<'a> Partial<'a> {
     }
 
     fn put_in_place(self) -> Result<(), BackupError> {
+        if self.is_inside {
+            return self.move_up().map_err(|source| failed(self.to, source));
+        }
         let in_place = || {
             fs::rename(&self.folder, self.to)?;
             sync_folder(
@@ -210,9 +231,25 @@ impl<'a> Partial<'a> {
     }
 }
 
+impl Partial<'_> {
+    /// Moves the files out into the folder around them. Without the last there is no store.
+    fn move_up(&self) -> io::Result<()> {
+        const LAST: &str = "CURRENT";
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            if name != LAST {
+                fs::rename(self.folder.join(&name), self.to.join(&name))?;
+            }
+        }
+        sync_folder(self.to)?;
+        fs::rename(self.folder.join(LAST), self.to.join(LAST))?;
+        sync_folder(self.to)
+    }
+}
+
 impl Drop for Partial<'_> {
     fn drop(&mut self) {
-        // After the rename there is none.
+        // After the rename there is none, or nothing in it.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

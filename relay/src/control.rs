@@ -188,7 +188,7 @@ fn carry_out(
     let fail = |error: &dyn std::error::Error| tell(Answer::Error { text: chain(error) });
     match serde_json::from_str(line) {
         Err(error) => fail(&error),
-        Ok(Request::Checkpoint) => match Checkpoint::make(engine.store(), data) {
+        Ok(Request::Checkpoint) => match engine.checkpoint(data) {
             Ok(checkpoint) => {
                 tracing::info!("a checkpoint was made, to be backed up");
                 tell(Answer::Checkpoint { folder: checkpoint.folder().to_owned() });

@@ -6,6 +6,7 @@ mod erase;
 
 pub use erase::{EraseError, Erased};
 
+use crate::commit::blob;
 use crate::commit::thread::{Queue, Queued, run};
 use crate::commit::writer::{Command, ReadySend, Writer};
 use crate::commit::{
@@ -15,12 +16,12 @@ use crate::commit::{
 use crate::compact::Compactor;
 use crate::disk::DiskRoom;
 use crate::limits::{
-    BLOB_PART_BYTES, DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX,
+    BLOB_PART_BYTES, BLOB_UPLOADS_MAX, DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX,
 };
 use crate::ranks::RankCache;
 use crate::reader::Reader;
 use crate::retention::Rule;
-use crate::store::{Store, StoreError, keys};
+use crate::store::{Store, StoreError};
 use backscroll_core::message::{
     BodyError, ContentError, check_channel, check_emoji, check_message_text, check_user,
 };
@@ -28,7 +29,7 @@ use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{RwLock, Semaphore, mpsc, oneshot, watch};
 
 /// A running writer and compactor over one store; cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,6 +44,11 @@ struct Inner {
     queue: mpsc::Sender<Queue>,
     /// Bytes that may wait in the queue.
     room: Arc<Semaphore>,
+    /// Held while there is a checkpoint, and alone while messages are erased: a checkpoint keeps the
+    /// files as they were.
+    files: Arc<RwLock<()>>,
+    /// Attachments that may be stored at a time.
+    blobs: Arc<Semaphore>,
     disk: DiskRoom,
     failed: watch::Receiver<bool>,
     compactor: Compactor,
@@ -90,6 +96,10 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (fail, failed) = watch::channel(false);
+        let taken_back = blob::take_back_unfinished(&store)?;
+        if taken_back > 0 {
+            tracing::info!(taken_back, "attachments that were cut short are taken back");
+        }
         let writer = Writer::new(store.clone())?;
         let (compactor, worker) = Compactor::new(store.clone(), queue.downgrade(), retention);
         let tails = compactor.clone();
@@ -107,6 +117,8 @@ impl Engine {
             ranks: Arc::default(),
             queue,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            files: Arc::default(),
+            blobs: Arc::new(Semaphore::new(BLOB_UPLOADS_MAX)),
             disk,
             failed,
             compactor,
@@ -185,17 +197,35 @@ impl Engine {
 
     /// Stores an attachment; answers after the fsync, false if it was there. It goes to the writer part
     /// by part, each after the one before is on disk, so that messages need not wait for all of it.
+    /// What was begun is finished, whether or not anyone waits for the answer.
     ///
     /// # Errors
-    /// The user's quota is used up; `retry` if the writer takes nothing (more).
+    /// The user's quota is used up; `retry` if the same attachment is being stored, or if the writer
+    /// takes nothing (more).
     pub async fn put_blob(&self, blob: NewBlob) -> Result<bool, Refusal> {
         self.check_disk()?;
-        for (part, from) in (0..).zip((0..blob.bytes.len()).step_by(BLOB_PART_BYTES)) {
-            let to = blob.bytes.len().min(from + BLOB_PART_BYTES);
-            let (key, bytes) = (keys::blob_part(&blob.sha256, part), blob.bytes.slice(from..to));
-            self.ask(to - from + 64, |reply| Command::BlobPart { key, bytes, reply }).await?;
+        let turn = self.inner.blobs.clone().acquire_owned().await.map_err(|_| Unavailable)?;
+        let engine = self.clone();
+        let storing = tokio::spawn(async move {
+            // It is in memory until it is stored, so only so many are.
+            let _turn = turn;
+            engine.store_blob(blob).await
+        });
+        storing.await.map_err(|_| Unavailable)?
+    }
+
+    async fn store_blob(&self, blob: NewBlob) -> Result<bool, Refusal> {
+        let bytes = blob.bytes.len().min(BLOB_PART_BYTES) + 512;
+        let begun = blob.clone();
+        let is_new = self.ask(bytes, |reply| Command::BlobBegin { blob: begun, reply }).await??;
+        if is_new {
+            for (key, bytes) in blob::parts(&blob).skip(1) {
+                let len = bytes.len() + 64;
+                self.ask(len, |reply| Command::BlobPart { key, bytes, reply }).await?;
+            }
+            self.ask(512, |reply| Command::BlobFinish { blob, reply }).await?;
         }
-        self.ask(512, |reply| Command::Blob { blob, reply }).await?
+        Ok(is_new)
     }
 
     async fn ask<T>(

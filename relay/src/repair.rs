@@ -2,7 +2,8 @@
 //!
 //! The log is the truth and is only read; where it is damaged itself nothing is changed, and a backup
 //! has to be restored. Windows that were rewritten by an erasure have no other truth than their rows
-//! and documents: those are left as they are. A repair that was cut off is begun anew. Behind
+//! and documents: those are left as they are. A store whose repair was cut off is not opened but to
+//! begin that anew. Behind
 //! `backscroll check --repair`, which verifies the store before and after.
 
 mod derived;
@@ -10,7 +11,7 @@ mod derived;
 use crate::reader::ReadError;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Batch, Direction, Durability, Family, Snapshot};
-use crate::store::rows::{LogRow, Row};
+use crate::store::rows::{HeadRow, LogRow, Row};
 use crate::store::{Store, StoreError};
 use backscroll_core::change::ChangeView;
 use backscroll_core::read_state::ReadState;
@@ -85,6 +86,13 @@ fn repair_channel(
     log: &Log,
 ) -> Result<(), RepairError> {
     let snapshot = store.snapshot();
+    let head = snapshot.get(Family::Meta, &keys::head(number))?;
+    // Of a head that is damaged itself nothing can be told.
+    if head.and_then(|head| HeadRow::decode(&head).ok()).is_some_and(|head| head.seq > log.seq) {
+        // Seqs that clients know would be given again.
+        let what = "is missing, the channel went on to a later one";
+        return Err(RepairError::Log { channel: name.to_owned(), seq: log.seq + 1, what });
+    }
     for window in &log.rewritten {
         if snapshot.get(Family::Directory, &keys::directory(number, *window))?.is_none() {
             return Err(RepairError::Rewritten { channel: name.to_owned(), window: *window });
@@ -92,6 +100,9 @@ fn repair_channel(
     }
     drop(snapshot);
     let mut out = Out::new(store);
+    // Until all is there again nobody else may open it.
+    out.put(Family::Meta, keys::META_REPAIRING.to_vec(), Vec::new())?;
+    out.sync()?;
     Derived::delete(&mut out, number, log)?;
     out.sync()?;
     let mut derived = Derived::replay(&mut out, number, log)?;
@@ -103,6 +114,7 @@ fn repair_channel(
     out.sync()?;
     derived.count(&mut out, number, log)?;
     delete_bad_read_states(&mut out, number, log.seq)?;
+    out.delete(Family::Meta, keys::META_REPAIRING.to_vec())?;
     out.finish()
 }
 

@@ -74,6 +74,18 @@ pub enum StoreError {
     /// Reads that began before an erasure did not end: what they see is still in the files.
     #[error("reads that began before did not end in time: try again")]
     Readers,
+    /// A checkpoint would keep what is being erased.
+    #[error("messages are being erased: ask again when that is done")]
+    Erasing,
+    /// Erased rows may still be in the files: what should have rewritten them failed.
+    #[error("the database failed to rewrite its files: its LOG file says why")]
+    Rewriting,
+    /// A repair was cut off: rows that follow from the log are missing.
+    #[error(
+        "a repair of the store was cut off: run `backscroll check --data DIR --repair` again, or \
+         restore a backup"
+    )]
+    Repairing,
     /// A column family is not there.
     #[error("the store has no rows of kind {0}")]
     NoFamily(&'static str),
@@ -157,7 +169,16 @@ impl Store {
         let kv = RocksKv::open(folder, Opening::ReadOnly)?;
         let (format, epoch) = identity(&kv)?.ok_or(StoreError::Missing(folder.to_owned()))?;
         check_format(format)?;
-        Ok(Self { kv: Arc::new(kv), epoch })
+        Self { kv: Arc::new(kv), epoch }.must_be_whole()
+    }
+
+    /// Opens the store in `folder` to repair it, though a repair of it was cut off; it must be there.
+    ///
+    /// # Errors
+    /// There is none, it is in use, or it has another format.
+    pub fn open_to_repair(folder: &Path) -> Result<Self, StoreError> {
+        Self::must_be_there(folder)?;
+        Self::over_any(Arc::new(RocksKv::open(folder, Opening::Usual)?))
     }
 
     /// Opens the store in `folder` though its write-ahead log is damaged: it is taken up to the
@@ -168,7 +189,7 @@ impl Store {
     /// There is none, it is in use, more than the log is damaged, or it has another format.
     pub fn recover(folder: &Path) -> Result<Self, StoreError> {
         Self::must_be_there(folder)?;
-        let mut store = Self::over(Arc::new(RocksKv::open(folder, Opening::UpToDamage)?))?;
+        let mut store = Self::over_any(Arc::new(RocksKv::open(folder, Opening::UpToDamage)?))?;
         store.renew_epoch()?;
         Ok(store)
     }
@@ -189,8 +210,25 @@ impl Store {
     /// The store over `kv`; an empty one gets its format and a random epoch.
     ///
     /// # Errors
-    /// It has another format, or cannot be read or written.
+    /// It has another format, a repair of it was cut off, or it cannot be read or written.
     pub fn over(kv: Arc<dyn Kv>) -> Result<Self, StoreError> {
+        Self::over_any(kv)?.must_be_whole()
+    }
+
+    /// Whether a repair was begun and not finished.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_repairing(&self) -> Result<bool, StoreError> {
+        Ok(self.snapshot().get(Family::Meta, keys::META_REPAIRING)?.is_some())
+    }
+
+    fn must_be_whole(self) -> Result<Self, StoreError> {
+        if self.is_repairing()? { Err(StoreError::Repairing) } else { Ok(self) }
+    }
+
+    /// The store over `kv`, whether or not a repair of it was cut off.
+    pub(crate) fn over_any(kv: Arc<dyn Kv>) -> Result<Self, StoreError> {
         let Some((format, epoch)) = identity(&*kv)? else {
             let mut epoch = [0; 16];
             getrandom::fill(&mut epoch)?;

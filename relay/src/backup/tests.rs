@@ -3,6 +3,7 @@
 use super::*;
 use crate::bulk::Import;
 use backscroll_core::message::{Content, MessageId};
+use std::os::unix::fs::MetadataExt;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -51,8 +52,11 @@ fn a_backup_is_restored_under_another_epoch() {
     let restored = folder.path().join("restored");
     // As a package or a container makes it.
     fs::create_dir(&restored).unwrap();
+    let made = fs::metadata(&restored).unwrap().ino();
     let epoch = restore(&to, &restored, |_| {}).unwrap();
     let (before, after) = (Store::open(&data).unwrap(), Store::open(&restored).unwrap());
+    assert_eq!(fs::metadata(&restored).unwrap().ino(), made, "what is mounted there stays");
+    assert!(names(&restored).iter().all(|name| !name.starts_with("partial-")));
     assert_eq!(after.epoch(), epoch);
     assert_ne!(before.epoch(), epoch);
     assert_eq!(Store::open_read_only(&to).unwrap().epoch(), before.epoch(), "the backup stays");
@@ -95,6 +99,10 @@ fn a_damaged_copy_is_not_put_in_place() {
         let restored = folder.path().join("restored");
         assert!(restore(&bad, &restored, |_| {}).is_err(), "{table}");
         assert!(!restored.exists());
+        fs::create_dir(&restored).unwrap();
+        assert!(restore(&bad, &restored, |_| {}).is_err(), "{table}");
+        assert!(names(&restored).is_empty());
+        fs::remove_dir(&restored).unwrap();
         fs::remove_dir_all(&bad).unwrap();
     }
     assert_eq!(names(folder.path()), ["data", "to"], "nothing is left of the attempts");

@@ -36,10 +36,11 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
             output::log("the write-ahead log was taken as far as it reads; another epoch begins");
             store
         }
+        None if arguments.repair => Store::open_to_repair(&arguments.data)?,
         None => Store::open_existing(&arguments.data)?,
     };
     let mut problems = problems(&store)?;
-    if arguments.repair && !problems.is_empty() {
+    if arguments.repair && (!problems.is_empty() || store.is_repairing()?) {
         for problem in &problems {
             output::log(&format!("found: {problem}"));
         }

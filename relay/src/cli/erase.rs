@@ -3,6 +3,7 @@
 use super::progress::{Progress, Unit};
 use super::{Failure, Outcome, output};
 use backscroll_core::message::MessageId;
+use backscroll_relay::backup;
 use backscroll_relay::commit::Nobody;
 use backscroll_relay::control::{Answer, Connection, Request};
 use backscroll_relay::engine::{Engine, Erased};
@@ -31,6 +32,8 @@ pub(super) fn run(arguments: &EraseArguments) -> Result<Outcome, Failure> {
     let progress = Progress::new("erasing", Some(ids.len() as u64), Unit::Messages);
     let Erased { erased, before, missing } = match Store::open_existing(&arguments.data) {
         Ok(store) => {
+            // What a killed backup left links to the files as they were.
+            backup::remove_stale_checkpoints(&arguments.data);
             let engine = Engine::start(store, Arc::new(Nobody))?;
             let erased = engine.erase(&arguments.channel, &ids, |done| progress.set(done));
             engine.shutdown();

@@ -2,7 +2,7 @@
 
 use super::annotate::annotate;
 use super::apply::apply;
-use super::blob::put_blob;
+use super::blob::{begin_blob, finish_blob};
 use super::channel::Channel;
 use super::check::{Author, New, Stop, Target, Verdict, check};
 use super::command::{
@@ -77,16 +77,21 @@ pub(crate) enum Command {
         mark: Mark,
         reply: Reply<Result<(), Refusal>>,
     },
-    /// A part of an attachment that is to come.
+    /// An attachment that is to come, with its first part; answered whether it is new.
+    BlobBegin {
+        blob: NewBlob,
+        reply: Reply<Result<bool, Refusal>>,
+    },
+    /// Another part of an attachment that is to come.
     BlobPart {
         key: Vec<u8>,
         bytes: bytes::Bytes,
         reply: Reply<()>,
     },
-    /// An attachment whose parts are stored; answered whether it is new.
-    Blob {
+    /// An attachment whose parts are stored.
+    BlobFinish {
         blob: NewBlob,
-        reply: Reply<Result<bool, Refusal>>,
+        reply: Reply<()>,
     },
     /// Answered when it is put, or found to be outdated.
     Compacted {
@@ -224,13 +229,17 @@ impl Writer {
                     let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
                     work.answers.push(Answer::Mark(reply, outcome));
                 }
+                Command::BlobBegin { blob, reply } => {
+                    let outcome = begin_blob(&mut work, &blob)?;
+                    work.answers.push(Answer::Blob(reply, outcome));
+                }
                 Command::BlobPart { key, bytes, reply } => {
                     work.txn.put(Family::Blobs, key, bytes.to_vec());
                     work.answers.push(Answer::Done(reply));
                 }
-                Command::Blob { blob, reply } => {
-                    let outcome = put_blob(&mut work, &blob)?;
-                    work.answers.push(Answer::Blob(reply, outcome));
+                Command::BlobFinish { blob, reply } => {
+                    finish_blob(&mut work, &blob);
+                    work.answers.push(Answer::Done(reply));
                 }
                 Command::Compacted { compacted, reply } => {
                     let channel = names.get(&mut work.txn, &compacted.channel)?;

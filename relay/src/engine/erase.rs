@@ -3,6 +3,7 @@
 //! Blocks: use it from blocking threads.
 
 use super::{Engine, Unavailable};
+use crate::backup::Checkpoint;
 use crate::commit::Refusal;
 use crate::commit::erase::{Erase, ErasedWindow};
 use crate::commit::thread::{Queue, Queued};
@@ -16,6 +17,7 @@ use backscroll_core::limits::CHANGE_OPS_MAX;
 use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use tokio::sync::oneshot;
 
 /// What an erasure did.
@@ -36,6 +38,12 @@ pub enum EraseError {
     /// The writer takes nothing (more).
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// A checkpoint, of a backup that is being made, keeps the files as they are; or others are erased.
+    #[error(
+        "a backup is being made, or messages are being erased: nothing is erased, ask again when \
+         that is done"
+    )]
+    Busy,
     /// A window cannot be rewritten.
     #[error("window {window} cannot be rewritten: {}", refusal.text)]
     Refused {
@@ -64,7 +72,8 @@ impl Engine {
     /// `progress` is told how many of `ids` are done, before they are purged.
     ///
     /// # Errors
-    /// The store fails, a window is damaged, or a read that began before does not end.
+    /// A backup is being made, the store fails, a window is damaged, or a read that began before does
+    /// not end.
     ///
     /// # Complexity
     /// A few milliseconds of the writer for each window concerned, then rewriting the tables that
@@ -75,6 +84,8 @@ impl Engine {
         ids: &BTreeSet<MessageId>,
         mut progress: impl FnMut(u64),
     ) -> Result<Erased, EraseError> {
+        // No checkpoint is made until it is purged.
+        let _alone = self.inner.files.try_write().map_err(|_| EraseError::Busy)?;
         let (windows, missing) = self.windows_of(channel, ids)?;
         let mut outcome = Erased { missing, ..Erased::default() };
         let (mut ranges, mut done) = (Vec::new(), 0);
@@ -92,6 +103,15 @@ impl Engine {
             self.purge(ranges)?;
         }
         Ok(outcome)
+    }
+
+    /// Makes a checkpoint of the store, whose folder is `data`. While it is there nothing is erased.
+    ///
+    /// # Errors
+    /// Messages are being erased, or it cannot be made.
+    pub fn checkpoint(&self, data: &Path) -> Result<Checkpoint, StoreError> {
+        let held = self.inner.files.clone().try_read_owned().map_err(|_| StoreError::Erasing)?;
+        Ok(Checkpoint::make(&self.inner.store, data)?.holding(held))
     }
 
     /// The windows that hold the messages, and the ids that none holds.
@@ -153,7 +173,6 @@ mod tests {
     use crate::store::Store;
     use crate::store::rocks::RocksKv;
     use backscroll_core::message::Content;
-    use std::path::Path;
     use std::sync::Arc;
 
     const MARKER: &str = "zqXkWjVvPpTtzqXkWjVvPpTt";
@@ -188,6 +207,11 @@ mod tests {
             kv.purge(&[]).unwrap();
             assert!(files_with(path, MARKER) > 1, "in the tables of log and index");
             let ids = BTreeSet::from([ids[1]]);
+            // A checkpoint would keep what is erased.
+            let checkpoint = erasing.checkpoint(path).unwrap();
+            assert!(files_with(checkpoint.folder(), MARKER) > 0);
+            assert!(matches!(erasing.erase("c", &ids, |_| {}), Err(EraseError::Busy)));
+            drop(checkpoint);
             let erased = erasing.erase("c", &ids, |_| {}).unwrap();
             assert_eq!(erased, Erased { erased: 1, ..Erased::default() });
             assert_eq!(files_with(path, MARKER), 0);

@@ -6,17 +6,21 @@ use crate::limits::UNSEEN_SCAN_MAX;
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId};
 use crate::store::kv::{Direction, Family};
-use crate::store::rows::{IndexRow, LateRow, LogRow};
+use crate::store::rows::{IndexRow, LateRow, LogRow, MemberRow};
 use backscroll_core::change::{ChangeBody, ChangeView, DocKind};
 use backscroll_core::late::{Unseen, UnseenRun};
 use backscroll_core::message::MessageId;
+use backscroll_core::window::Window;
 use backscroll_core::wire::LateRun;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// Whose late messages are looked for, and which.
 struct Sought<'a> {
     user: &'a str,
     upto_seq: u64,
+    /// Windows were dropped since, and messages of the runs with them.
+    is_cut: bool,
     /// Rows that may still be looked at.
     room: usize,
 }
@@ -32,9 +36,10 @@ impl View<'_> {
     /// That of [`View::add_late_since`], and a bounded number of rows.
     pub(crate) fn unseen_of(&self, channel: &str, user: &str) -> Result<Unseen, ReadError> {
         let mut unseen = Unseen::default();
-        let Some((number, _)) = self.find(channel)? else { return Ok(unseen) };
+        let Some((number, head)) = self.find(channel)? else { return Ok(unseen) };
         let Some(state) = self.read_state(channel, user)? else { return Ok(unseen) };
-        let mut sought = Sought { user, upto_seq: state.seq, room: UNSEEN_SCAN_MAX };
+        let is_cut = head.floor > state.seq;
+        let mut sought = Sought { user, upto_seq: state.seq, is_cut, room: UNSEEN_SCAN_MAX };
         for run in &state.unseen_late {
             self.list(number, run, &mut sought, &mut unseen)?;
         }
@@ -57,7 +62,10 @@ impl View<'_> {
         user: Option<&str>,
         unseen: &mut Unseen,
     ) -> Result<(), ReadError> {
-        let Some((number, _)) = self.find(channel)? else { return Ok(()) };
+        let Some((number, head)) = self.find(channel)? else { return Ok(()) };
+        if head.floor > seq {
+            self.forget_dropped(number, unseen)?;
+        }
         if unseen.total() > 0 {
             self.part_since(number, seq, unseen)?;
         }
@@ -90,6 +98,19 @@ impl View<'_> {
         Ok(())
     }
 
+    /// Takes out what lies before the oldest message: a retention dropped it.
+    fn forget_dropped(&self, number: ChannelId, unseen: &mut Unseen) -> Result<(), StoreError> {
+        let everything = keys::messages(number, 0, None);
+        let last = match self.nearest(&everything, Direction::Forward)? {
+            Some(oldest) => before(oldest),
+            None => Some(MessageId::from_parts(u64::MAX, u128::MAX)),
+        };
+        if let Some(last) = last {
+            unseen.mark_seen(MessageId::first_of(0), last);
+        }
+        Ok(())
+    }
+
     /// Parts runs at the messages of the changes after `seq`, the oldest of them where they are many.
     fn part_since(
         &self,
@@ -98,10 +119,15 @@ impl View<'_> {
         unseen: &mut Unseen,
     ) -> Result<(), StoreError> {
         let (mut room, mut is_readable) = (UNSEEN_SCAN_MAX, true);
+        let mut rewritten = BTreeSet::new();
         let range = keys::log_from(number, seq.saturating_add(1));
         scan_rows(&*self.rows, &range, Direction::Forward, |_, row: LogRow| {
             room -= 1;
-            if row.doc == DocKind::Messages {
+            if row.is_mark() || row.doc != DocKind::Messages {
+                // It brought no messages.
+            } else if row.is_erased() {
+                rewritten.insert(row.window);
+            } else {
                 let read = ChangeView::read(&row.chunk, row.window, row.doc);
                 match read.map(|view| view.body) {
                     Ok(ChangeBody::Messages(ops)) => {
@@ -113,7 +139,36 @@ impl View<'_> {
             if room > 0 && is_readable { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let damage = StoreError::damaged(Family::Log, "a stored change does not read back");
-        if is_readable { Ok(()) } else { Err(damage) }
+        if !is_readable {
+            return Err(damage);
+        }
+        self.part_in(number, &rewritten, seq, unseen)
+    }
+
+    /// Parts runs at the messages that came after `seq` into windows of which the changes are erased:
+    /// only their lists still name them.
+    fn part_in(
+        &self,
+        number: ChannelId,
+        windows: &BTreeSet<Window>,
+        seq: u64,
+        unseen: &mut Unseen,
+    ) -> Result<(), StoreError> {
+        let mut room = UNSEEN_SCAN_MAX;
+        for window in windows {
+            let range = keys::members(number, *window);
+            scan_rows(&*self.rows, &range, Direction::Forward, |key, row: MemberRow| {
+                if let Some(id) = keys::member_of(key).filter(|_| row.seq > seq) {
+                    unseen.part_at(id);
+                }
+                room -= 1;
+                if room > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if room == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The messages before and after one.
@@ -122,18 +177,27 @@ impl View<'_> {
         number: ChannelId,
         id: MessageId,
     ) -> Result<[Option<MessageId>; 2], StoreError> {
-        let nearest = |range: &keys::KeyRange, direction| {
-            let mut found = None;
-            self.rows.scan(Family::Index, keys::bounds(range), direction, &mut |key, _| {
-                found = keys::message_of(key);
-                ControlFlow::Break(())
-            })?;
-            Ok::<_, StoreError>(found)
-        };
         let id = id.as_u128();
-        let before = nearest(&keys::messages(number, 0, Some(id)), Direction::Reverse)?;
+        let before = keys::messages(number, 0, Some(id));
         let after = keys::messages(number, id.saturating_add(1), None);
-        Ok([before, nearest(&after, Direction::Forward)?])
+        Ok([
+            self.nearest(&before, Direction::Reverse)?,
+            self.nearest(&after, Direction::Forward)?,
+        ])
+    }
+
+    /// The first message of a range, from where the scan begins.
+    fn nearest(
+        &self,
+        range: &keys::KeyRange,
+        direction: Direction,
+    ) -> Result<Option<MessageId>, StoreError> {
+        let mut found = None;
+        self.rows.scan(Family::Index, keys::bounds(range), direction, &mut |key, _| {
+            found = keys::message_of(key);
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
     }
 
     /// Adds the messages of a run one by one where they can be told, else the run.
@@ -176,7 +240,8 @@ impl View<'_> {
             return Err(error);
         }
         let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
-        if is_whole && (count == run.count || count.saturating_add(own) == run.count) {
+        let there = [count, count.saturating_add(own)];
+        if is_whole && (there.contains(&run.count) || sought.is_cut && count <= run.count) {
             for (id, seq, before) in found {
                 unseen.came(id, seq, [before, None]);
             }
@@ -190,6 +255,15 @@ impl View<'_> {
     /// Whether the channel has a message.
     pub(crate) fn has_message(&self, channel: &str, id: MessageId) -> Result<bool, ReadError> {
         Ok(self.message(channel, id)?.is_some())
+    }
+}
+
+/// The greatest id below one.
+fn before(id: MessageId) -> Option<MessageId> {
+    match (id.time_ms(), id.tail()) {
+        (0, 0) => None,
+        (time_ms, 0) => Some(MessageId::from_parts(time_ms - 1, u128::MAX)),
+        (time_ms, tail) => Some(MessageId::from_parts(time_ms, tail - 1)),
     }
 }
 

@@ -8,6 +8,10 @@ use crate::commit::{Identity, Push};
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Edit};
 use backscroll_core::change::{ActorId16, DocKind, MessageAuthor};
 use backscroll_core::message::{Content, MessageId};
+use crate::store::kv::Kv;
+use crate::store::memory::MemoryKv;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 const T0: u64 = 1_700_000_000_000;
@@ -130,6 +134,66 @@ fn repaired_documents(store: &Store) {
     assert_ne!(verify(store, |_| {}).unwrap(), []);
     repair(store, |_| {}).unwrap();
     assert_eq!(verify(store, |_| {}).unwrap(), []);
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_refused() {
+    let store = store();
+    let last = rows(&store, Family::Log).len() - 1;
+    damage(&store, Family::Log, |n, row| (n != last).then_some(row));
+    let before = rows(&store, Family::Index);
+    let refused = repair(&store, |_| {}).unwrap_err();
+    assert!(matches!(refused, RepairError::Log { .. }), "{refused:?}");
+    assert!(rows(&store, Family::Index) == before);
+    assert!(!store.is_repairing().unwrap());
+}
+
+/// Fails from its `left`-th write on, as a process that is killed.
+#[derive(Debug)]
+struct Killed {
+    rows: Arc<MemoryKv>,
+    left: AtomicUsize,
+}
+
+impl Kv for Killed {
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        let take = |left: usize| left.checked_sub(1);
+        let is_alive = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if is_alive { self.rows.write(batch, durability) } else { Err(StoreError::NoFiles) }
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        self.rows.snapshot()
+    }
+}
+
+#[test]
+fn a_store_whose_repair_was_cut_off_is_opened_to_repair_it_only() {
+    let kv = Arc::new(MemoryKv::default());
+    let whole = store();
+    let mut batch = Batch::new();
+    for family in Family::ALL {
+        rows(&whole, family).into_iter().for_each(|(key, row)| batch.put(family, key, row));
+    }
+    kv.write(batch, Durability::Sync).unwrap();
+    let mut cut_off = 0;
+    for left in 0_usize.. {
+        let killed = Killed { rows: kv.clone(), left: AtomicUsize::new(left) };
+        let opened = Store::over_any(Arc::new(killed)).unwrap();
+        let is_done = repair(&opened, |_| {}).is_ok();
+        let again = Store::over(kv.clone());
+        if is_done {
+            assert_eq!(verify(&again.unwrap(), |_| {}).unwrap(), []);
+            break;
+        }
+        match again {
+            Err(StoreError::Repairing) => cut_off += 1,
+            // Nothing was changed yet, or all was done.
+            Ok(store) => assert_eq!(verify(&store, |_| {}).unwrap(), [], "{left}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(cut_off > 0);
 }
 
 #[test]

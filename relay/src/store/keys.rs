@@ -11,6 +11,8 @@ use std::ops::Range;
 pub const META_FORMAT: &[u8] = b"format";
 /// The epoch, 16 bytes.
 pub const META_EPOCH: &[u8] = b"epoch";
+/// A repair has begun and is not done; empty.
+pub const META_REPAIRING: &[u8] = b"repairing";
 /// The number of the next new channel, 8 bytes.
 pub const META_NEXT_CHANNEL: &[u8] = b"next";
 
@@ -313,6 +315,24 @@ pub fn blob(sha256: &[u8; 32]) -> Vec<u8> {
 #[must_use]
 pub fn blob_part(sha256: &[u8; 32], part: u32) -> Vec<u8> {
     joined(&[b"p", sha256, &part.to_be_bytes()])
+}
+
+/// An attachment whose parts are being stored.
+#[must_use]
+pub fn blob_reserved(sha256: &[u8; 32]) -> Vec<u8> {
+    joined(&[b"r", sha256])
+}
+
+/// All attachments whose parts are being stored.
+#[must_use]
+pub fn blobs_reserved() -> KeyRange {
+    prefixed(b"r".to_vec())
+}
+
+/// The SHA-256 in the key of an attachment.
+#[must_use]
+pub fn sha256_of(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(1..)?.first_chunk().copied()
 }
 
 /// What a user has stored of attachments.

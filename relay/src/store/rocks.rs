@@ -130,6 +130,12 @@ impl RocksKv {
         self.db.cf_handle(family.name()).ok_or(StoreError::NoFamily(family.name()))
     }
 
+    /// How often flushes and compactions failed.
+    fn background_errors(&self) -> Result<u64, StoreError> {
+        let errors = self.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?;
+        Ok(errors.unwrap_or(0))
+    }
+
     /// The place in the order of writes that the oldest snapshot in use is of.
     fn oldest_reader(&self) -> Result<Option<u64>, StoreError> {
         let oldest = self.db.property_int_value("rocksdb.oldest-snapshot-sequence")?;
@@ -223,6 +229,7 @@ impl Kv for RocksKv {
         for family in Family::ALL {
             self.db.flush_cf(self.family(family)?)?;
         }
+        let errors = self.background_errors()?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         options.set_exclusive_manual_compaction(true);
@@ -238,6 +245,10 @@ impl Kv for RocksKv {
                 let (start, end) = (Some(&range.start), Some(&range.end));
                 self.db.compact_range_cf_opt(family, start, end, &options);
             }
+        }
+        // A compaction tells of its failure in no other way.
+        if self.background_errors()? > errors {
+            return Err(StoreError::Rewriting);
         }
         // Files that nothing needs any more are deleted in the background: wait for that.
         self.db.disable_file_deletions()?;

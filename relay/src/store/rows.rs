@@ -7,7 +7,7 @@ mod blobs;
 mod bytes;
 
 pub use annotations::AnnotationRow;
-pub use blobs::{BlobRow, BlobUsageRow};
+pub use blobs::{BlobReservedRow, BlobRow, BlobUsageRow};
 pub use bytes::Take;
 
 use super::StoreError;

@@ -20,6 +20,30 @@ pub struct BlobUsageRow {
     pub bytes: u64,
 }
 
+/// An attachment whose parts are being stored: what it takes is counted already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobReservedRow {
+    /// Who stores it.
+    pub user: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+impl Row for BlobReservedRow {
+    const FAMILY: Family = Family::Blobs;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        put_number(&mut out, self.bytes);
+        put_bytes(&mut out, self.user.as_bytes());
+        out
+    }
+
+    fn take(take: &mut Take<'_>) -> Option<Self> {
+        Some(Self { bytes: take.number()?, user: take_text(take)? })
+    }
+}
+
 impl Row for BlobRow {
     const FAMILY: Family = Family::Blobs;
 

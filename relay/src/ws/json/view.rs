@@ -22,7 +22,7 @@ use backscroll_core::late::Unseen;
 use backscroll_core::viewport::Query;
 use backscroll_core::wire::LateRun;
 use std::sync::Arc;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -91,10 +91,11 @@ impl OpenView {
         opened?;
         self.shared.tell_all(&view.view, &history, reference);
         drop(placed);
-        let shared = self.shared.clone();
-        self.task.get_or_insert_with(|| {
-            AbortOnDropHandle::new(tokio::spawn(async move { shared.follow().await }))
-        });
+        if self.task.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
+            let shared = self.shared.clone();
+            let following = tokio::spawn(async move { shared.follow().await });
+            self.task = Some(AbortOnDropHandle::new(following));
+        }
         Ok(())
     }
 
@@ -191,9 +192,8 @@ impl Shared {
                 News::Counts if waits_until.is_some() => waits_until,
                 News::Counts | News::Rows | News::Stale => {
                     told_at = Some(now);
-                    if let Err(refused) = self.tell(placed).await {
-                        self.outbox.push_answer(event::error(&refused, None));
-                        return;
+                    if let Err(refused) = self.tell(&mut placed).await {
+                        self.end(&mut placed, refused);
                     }
                     None
                 }
@@ -201,8 +201,17 @@ impl Shared {
         }
     }
 
+    /// Says that nothing more is told, as this cannot be read. It begins again where the client next
+    /// places it.
+    fn end(&self, placed: &mut Option<Placed>, refused: Refused) {
+        *placed = None;
+        let text = format!("the view of {} has ended: {}", self.viewing.channel(), refused.text);
+        let refused = Refused::new(refused.code, text);
+        self.outbox.push_answer(event::error(&refused, None));
+    }
+
     /// Tells what there is to tell.
-    async fn tell(&self, mut placed: MutexGuard<'_, Option<Placed>>) -> Result<(), Refused> {
+    async fn tell(&self, placed: &mut Option<Placed>) -> Result<(), Refused> {
         let Some(known) = placed.as_mut() else { return Ok(()) };
         if let Some(told) = known.view.poll()? {
             self.outbox.push_answer(event::view_delta(self.viewing.channel(), &told));

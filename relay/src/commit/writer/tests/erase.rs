@@ -3,9 +3,12 @@
 use super::*;
 use crate::commit::erase::{Erase, ErasedWindow};
 use crate::commit::retain::{DropWindows, DroppedWindows};
+use crate::commit::Mark;
 use crate::index::MessageRow;
 use crate::reader::HaveSeqs;
 use backscroll_core::change::ChangeHash;
+use backscroll_core::late::Unseen;
+use backscroll_core::wire::LateRun;
 use std::collections::BTreeSet;
 
 /// A text of which no part comes about by chance, so short that nothing is deflated.
@@ -312,6 +315,82 @@ fn dropped_windows_are_gone_and_what_is_kept_counts() {
         assert_eq!(view.history("c", &query).unwrap().start, index as u64);
     }
     assert_eq!(relay.drop_windows(gone).0, DroppedWindows::default(), "nothing is left to drop");
+}
+
+/// Late messages of eve's that bob has not seen, with what he has seen last.
+fn unseen(relay: &Relay, since: Option<(u64, Unseen)>) -> Vec<(MessageId, MessageId, u64)> {
+    let reader = relay.reader();
+    let view = reader.view();
+    let unseen = match since {
+        None => view.unseen_of("c", "bob").unwrap(),
+        Some((seq, mut unseen)) => {
+            view.add_late_since("c", seq, Some("bob"), &mut unseen).unwrap();
+            unseen
+        }
+    };
+    unseen.runs().map(|run| (run.first, run.last, run.count)).collect()
+}
+
+impl Relay {
+    /// Has bob mark what he has read, with the late messages that he has not seen.
+    fn mark(&mut self, seq: u64, unseen_late: Vec<LateRun>) {
+        let (reply, mut answer) = oneshot::channel();
+        let (user, channel, epoch) = ("bob".to_owned(), "c".to_owned(), self.store.epoch());
+        let mark = Mark { user, channel, epoch, seq, read: None, delivered: None, unseen_late };
+        self.writer.commit(vec![Command::Mark { mark, reply }]).unwrap();
+        answer.try_recv().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn regression_late_messages_are_told_after_what_came_between_them_is_erased() {
+    let mut relay = Relay::new();
+    for i in [0, 100, 10, 12] {
+        relay.write(window(), nth(i), "x");
+    }
+    let seq = relay.all().seq;
+    let (first, last) = (nth(10), nth(12));
+    relay.mark(seq, vec![LateRun { first, last, count: 2 }]);
+    let mut told = Unseen::default();
+    told.came(first, 3, [None; 2]);
+    told.came(last, 4, [Some(first), None]);
+    assert_eq!(unseen(&relay, Some((seq, told.clone()))), [(first, last, 2)]);
+    // What bob wrote parts the two, and its change is erased.
+    relay.sends(vec![send("bob", MARKER, Some(nth(11)), None)]).0.remove(0).unwrap();
+    relay.erase(&[nth(11)]);
+    let parted = [(first, first, 1), (last, last, 1)];
+    assert_eq!(unseen(&relay, Some((seq, told))), parted);
+    assert_eq!(unseen(&relay, None), parted);
+    relay.assert_sound();
+}
+
+#[test]
+fn regression_late_messages_that_were_dropped_are_not_unseen() {
+    let (mut relay, windows) = relay_with_windows();
+    let late: Vec<_> = [windows[0], windows[1], windows[windows.len() - 1]]
+        .iter()
+        .zip(1..)
+        .map(|(window, i)| (*window, id(window.start_ms() + i, 9)))
+        .collect();
+    for (window, id) in &late {
+        relay.write(*window, *id, "late");
+    }
+    let seq = relay.all().seq;
+    let ids: Vec<_> = late.iter().map(|(_, id)| *id).collect();
+    let run = |id: MessageId| LateRun { first: id, last: id, count: 1 };
+    relay.mark(seq, vec![LateRun { first: ids[0], last: ids[1], count: 2 }, run(ids[2])]);
+    let mut told = Unseen::default();
+    for (id, seq) in ids.iter().zip(seq - 2..) {
+        told.came(*id, seq, [None; 2]);
+    }
+    assert_eq!(unseen(&relay, None).iter().map(|run| run.2).sum::<u64>(), 3);
+    relay.drop_windows(windows[..windows.len() / 2].to_vec());
+    let left = [(ids[2], ids[2], 1)];
+    assert_eq!(unseen(&relay, None), left);
+    assert_eq!(unseen(&relay, Some((seq, told.clone()))), left);
+    relay.drop_windows(windows);
+    assert_eq!(unseen(&relay, None), []);
+    assert_eq!(unseen(&relay, Some((seq, told))), []);
 }
 
 fn relay_first(relay: &Relay, window: Window) -> MessageId {

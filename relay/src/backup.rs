@@ -11,6 +11,7 @@ use crate::store::{Store, StoreError};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What the folders of checkpoints start with, inside the folder of their store.
@@ -173,7 +174,8 @@ impl<'a> Partial<'a> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(".partial-");
         let folder = to.with_file_name(with_random(&name)?);
-        fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| failed(&folder, source))?;
         Ok(Self { folder, to })
     }
 

@@ -197,6 +197,18 @@ impl Access {
         self.is_open()
     }
 
+    /// Refuses who may read nowhere, as for what belongs to no one channel: attachments.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn check_read_anywhere(&self, identity: &Identity) -> Result<(), Refused> {
+        if self.is_open() || identity.channels.allow_any_read() {
+            Ok(())
+        } else {
+            Err(Refused::new(Code::Forbidden, "the credential reaches no channel"))
+        }
+    }
+
     /// Refuses who may write nowhere, as for what belongs to no one channel: attachments.
     ///
     /// # Errors

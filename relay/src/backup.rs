@@ -12,6 +12,7 @@ use crate::store::{Store, StoreError};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::OwnedRwLockReadGuard;
 
@@ -184,14 +185,16 @@ impl<'a> Partial<'a> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(".partial-");
         let folder = to.with_file_name(with_random(&name)?);
-        fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| failed(&folder, source))?;
         Ok(Self { folder, to, is_inside: false })
     }
 
     /// Inside `to`, which is empty and stays: it may be another file system than what is around it.
     fn begin_inside(to: &'a Path) -> Result<Self, BackupError> {
         let folder = to.join(with_random(OsStr::new("partial-"))?);
-        fs::create_dir(&folder).map_err(|source| failed(&folder, source))?;
+        let made = fs::DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|source| failed(&folder, source))?;
         Ok(Self { folder, to, is_inside: true })
     }
 

@@ -166,7 +166,7 @@ pub(crate) async fn run(
     let writing = writer::write(&mut sink, &outbox, &heard, &metrics);
     let ((), close) = tokio::join!(reading, writing);
     if let Ok(socket) = sink.reunite(stream) {
-        linger::linger(socket.into_inner()).await;
+        linger::linger(socket.into_inner(), close).await;
     }
     close
 }

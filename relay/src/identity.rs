@@ -102,6 +102,16 @@ impl Channels {
         }
     }
 
+    /// Whether there is any channel that may be read.
+    #[must_use]
+    pub fn allow_any_read(&self) -> bool {
+        match self {
+            Self::All => true,
+            // Who may write may read.
+            Self::Granted(grants) => !grants.is_empty(),
+        }
+    }
+
     /// Whether there is any channel that may be written to.
     #[must_use]
     pub fn allow_any_write(&self) -> bool {
@@ -177,5 +187,6 @@ mod tests {
         assert!(channels.allow_any_write());
         assert!(!Channels::Granted([grant("*", Read)].into()).allow_any_write());
         assert!(!Channels::Granted([].into()).allow("r", Read));
+        assert!(channels.allow_any_read() && !Channels::Granted([].into()).allow_any_read());
     }
 }

@@ -16,6 +16,7 @@ pub mod txn;
 
 use kv::{Batch, Durability, Family, Kv, Snapshot};
 use rocks::{Opening, RocksKv};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -146,7 +147,11 @@ impl Store {
     /// # Errors
     /// The folder is in use or cannot be used, or the store has another format.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder)
+        // Messages are for whoever the relay lets in: for no other user of the machine.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
             .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
         Self::over(Arc::new(RocksKv::open(folder, Opening::Usual)?))
     }

@@ -3,6 +3,7 @@
 //! Closing a TCP socket with unread input resets the connection, and a reset makes the client's
 //! system throw away what it has not read yet: the close frame. So input is drained first.
 
+use super::Close;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,11 +12,14 @@ use tokio::time::timeout;
 /// How long a client may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The same where its credential expired.
+const LINGER_EXPIRED: Duration = Duration::from_millis(250);
+
 /// Most bytes read and dropped while it does: what fits in buffers, and a frame that was too big.
 const LINGER_BYTES_MAX: usize = 32 << 20;
 
 /// Says that nothing more comes, then reads until the client closes as well, within bounds.
-pub(crate) async fn linger(mut socket: TcpStream) {
+pub(crate) async fn linger(mut socket: TcpStream, close: Close) {
     if socket.shutdown().await.is_err() {
         return;
     }
@@ -29,6 +33,7 @@ pub(crate) async fn linger(mut socket: TcpStream) {
             }
         }
     };
-    // A client that takes longer has had its close frame for two seconds.
-    let _ = timeout(LINGER, drain).await;
+    let time = if close == Close::Expired { LINGER_EXPIRED } else { LINGER };
+    // A client that takes longer has had its close frame for that time.
+    let _ = timeout(time, drain).await;
 }

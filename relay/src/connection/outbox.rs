@@ -37,6 +37,8 @@ pub(crate) struct Outbox {
     ended: Notify,
     /// Live frames were written, the socket stalled, or the end came; for the hub's thread.
     drained: Condvar,
+    /// One at a time tells what was not asked for.
+    turn: tokio::sync::Mutex<()>,
     /// The socket takes no more at the moment: the client, not we, is behind.
     stalled: AtomicBool,
 }
@@ -155,6 +157,17 @@ impl Outbox {
     /// Whether the socket ends.
     pub(crate) fn has_ended(&self) -> bool {
         self.lock().end.is_some()
+    }
+
+    /// How the socket ends, if it does.
+    pub(super) fn end_as(&self) -> Option<Close> {
+        self.lock().end.map(|end| end.close)
+    }
+
+    /// A turn to tell what was not asked for: wait for it, then for [`Outbox::room`], and keep it
+    /// until the answer is pushed. Otherwise all who tell could find room for one at once.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Waits until the socket ends.

@@ -28,6 +28,10 @@ const WRITE_BYTES_PER_S: usize = 32 << 10;
 /// that a client that was merely busy gets the time to read why it was closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The same where the credential expired: nobody has a claim to the time any more. Once for the batch
+/// that is being written and once for the close frame.
+const EXPIRED_TIMEOUT: Duration = Duration::from_millis(500);
+
 type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
 
 /// Writes what waits until the socket ends; tells why it did.
@@ -63,7 +67,8 @@ pub(super) async fn write(
             Taken::Close(close) => {
                 if let Some(frame) = close.frame() {
                     // Whether it arrives is up to the client now.
-                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(frame)).await;
+                    let _ =
+                        tokio::time::timeout(close_timeout(Some(close)), sink.send(frame)).await;
                 }
                 return close;
             }
@@ -88,7 +93,7 @@ async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> 
     // An end that came meanwhile gets its time to follow the frame that is half written.
     let cut = async {
         outbox.ended().await;
-        sleep(CLOSE_TIMEOUT).await;
+        sleep(close_timeout(outbox.end_as())).await;
     };
     tokio::select! {
         written = watched => is_written(&written),
@@ -98,6 +103,11 @@ async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> 
             false
         }
     }
+}
+
+/// How long what follows the end may take.
+fn close_timeout(close: Option<Close>) -> Duration {
+    if close == Some(Close::Expired) { EXPIRED_TIMEOUT } else { CLOSE_TIMEOUT }
 }
 
 /// How long a client may take for a batch: one that is merely far away must get a large answer.
@@ -113,6 +123,14 @@ fn is_written(written: &Result<(), Error>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expired_credential_ends_within_a_second() {
+        let outbox = Outbox::default();
+        assert_eq!(close_timeout(outbox.end_as()), CLOSE_TIMEOUT);
+        outbox.end_at_once(Close::Expired);
+        assert!(close_timeout(outbox.end_as()) * 2 <= Duration::from_secs(1));
+    }
 
     #[test]
     fn a_large_answer_has_the_time_that_a_slow_line_takes() {

@@ -3,27 +3,29 @@
 //! Content never changes under its name, so it may be cached for ever. It was written by strangers:
 //! it is served as something a browser saves or shows, and never runs.
 
-use super::{Problem, json, json_response};
+mod turns;
+
+use super::{Problem, json, json_response, peer_of};
 use crate::app::App;
 use crate::commit::NewBlob;
 use crate::commit::blob::room;
 use crate::config::BlobsConfig;
 use crate::identity::Identity;
-use crate::limits::{BLOB_BYTES_MAX, BLOB_UPLOAD_WAIT, BLOB_UPLOADS_MAX};
+use crate::limits::{BLOB_BYTES_MAX, BLOB_RATE_BYTES, BLOB_RATE_EVERY};
 use crate::refused::{Code, Refused};
 use crate::store::rows::BlobRow;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
+use turns::{Turns, Uploader};
 
 /// What is served as what it was said to be: media that browsers show and do not run.
 const MEDIA_TYPES: [&str; 16] = [
@@ -55,21 +57,13 @@ type Named = Result<Path<String>, PathRejection>;
 #[derive(Debug)]
 pub(crate) struct Blobs {
     user_quota_bytes: u64,
-    uploads: Semaphore,
+    uploads: Turns,
 }
 
 impl Blobs {
     /// As configured.
     pub(crate) fn new(config: &BlobsConfig) -> Self {
-        let uploads = Semaphore::new(BLOB_UPLOADS_MAX);
-        Self { user_quota_bytes: config.user_quota_bytes, uploads }
-    }
-
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Refused> {
-        match timeout(BLOB_UPLOAD_WAIT, self.uploads.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Refused::new(Code::Retry, "too many uploads at a time, ask again")),
-        }
+        Self { user_quota_bytes: config.user_quota_bytes, uploads: Turns::new() }
     }
 }
 
@@ -85,6 +79,7 @@ pub(super) async fn put(
     State(app): State<Arc<App>>,
     Extension(user): Extension<Identity>,
     name: Named,
+    extensions: Extensions,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -98,22 +93,22 @@ pub(super) async fn put(
     if declared.is_some_and(|len: u64| len > BLOB_BYTES_MAX as u64) {
         return Err(too_large().into());
     }
-    let _turn = app.blobs.turn().await?;
+    // What is refused anyway is not read: a body without a length has at least one byte.
+    has_room(&app, &user, sha256, declared.unwrap_or(1)).await?;
+    let uploader = if app.access.is_open() {
+        Uploader::Address(peer_of(&extensions).address.into())
+    } else {
+        Uploader::User(user.user.clone())
+    };
+    let _turn = app.blobs.uploads.take(uploader).await?;
     let (bytes, found) = receive(body).await?;
     if found != sha256 {
         let refused = Refused::bad_request(format!("the body's SHA-256 is {}", hex(&found)));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused));
     }
-    let (len, quota_bytes, by) = (bytes.len(), app.blobs.user_quota_bytes, user.user.clone());
+    let (len, quota_bytes) = (bytes.len(), app.blobs.user_quota_bytes);
     // The writer has the last word; before that nothing is written for who has no room.
-    let is_there = app.reads.run(move |view| {
-        if view.blob(&sha256)?.is_some() {
-            return Ok(true);
-        }
-        room(view.blob_usage(&by)?, len as u64, quota_bytes).map_err(Refused::from)?;
-        Ok(false)
-    });
-    if is_there.await? {
+    if has_room(&app, &user, sha256, len as u64).await? == Room::IsThere {
         return Ok(stored(&sha256, len, StatusCode::OK));
     }
     let blob = NewBlob {
@@ -127,6 +122,36 @@ pub(super) async fn put(
     Ok(stored(&sha256, len, if is_new { StatusCode::CREATED } else { StatusCode::OK }))
 }
 
+/// Whether an attachment is to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// It is there, which costs nothing.
+    IsThere,
+    /// Its user has the room.
+    Free,
+}
+
+/// Whether there is room for so many bytes of a user, if they are not there.
+///
+/// # Errors
+/// There is none.
+async fn has_room(
+    app: &App,
+    user: &Identity,
+    sha256: [u8; 32],
+    bytes: u64,
+) -> Result<Room, Refused> {
+    let (quota_bytes, by) = (app.blobs.user_quota_bytes, user.user.clone());
+    let read = app.reads.run(move |view| {
+        if view.blob(&sha256)?.is_some() {
+            return Ok(Room::IsThere);
+        }
+        room(view.blob_usage(&by)?, bytes, quota_bytes).map_err(Refused::from)?;
+        Ok(Room::Free)
+    });
+    read.await
+}
+
 fn stored(sha256: &[u8; 32], bytes: usize, status: StatusCode) -> Response {
     let name = hex(sha256);
     let duplicate = status == StatusCode::OK;
@@ -136,9 +161,11 @@ fn stored(sha256: &[u8; 32], bytes: usize, status: StatusCode) -> Response {
 /// `GET` and `HEAD`: its bytes, part by part as the client takes them.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
+    Extension(user): Extension<Identity>,
     name: Named,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    app.access.check_read_anywhere(&user)?;
     let sha256 = named(name)?;
     let row = app.reads.run(move |view| Ok(view.blob(&sha256)?)).await?;
     let Some(row) = row else {
@@ -199,19 +226,29 @@ fn parts(
     })
 }
 
-/// Takes a body within its bound, and its hash.
-async fn receive(body: Body) -> Result<(Bytes, [u8; 32]), Refused> {
+/// Takes a body within its bound and at its rate, and its hash.
+async fn receive(body: Body) -> Result<(Bytes, [u8; 32]), Problem> {
     let (mut bytes, mut hash) = (Vec::new(), Sha256::new());
     let mut body = body.into_data_stream();
-    while let Some(more) = body.next().await {
+    // Until when there must be how many bytes, or the end.
+    let (mut until, mut least) = (Instant::now() + BLOB_RATE_EVERY, BLOB_RATE_BYTES);
+    while let Some(more) = timeout_at(until, body.next()).await.map_err(|_| too_slow())? {
         let more = more.map_err(|_| Refused::bad_request("the body ended early"))?;
         if bytes.len() + more.len() > BLOB_BYTES_MAX {
-            return Err(too_large());
+            return Err(too_large().into());
         }
         hash.update(&more);
         bytes.extend_from_slice(&more);
+        if bytes.len() >= least {
+            (until, least) = (Instant::now() + BLOB_RATE_EVERY, bytes.len() + BLOB_RATE_BYTES);
+        }
     }
     Ok((bytes.into(), hash.finalize().into()))
+}
+
+fn too_slow() -> Problem {
+    let refused = Refused::new(Code::Retry, "the upload is too slow");
+    Problem::new(StatusCode::REQUEST_TIMEOUT, refused)
 }
 
 fn too_large() -> Refused {
@@ -267,6 +304,14 @@ mod tests {
         for bad in ["", "ab", &text[1..], &format!("{text}0"), &format!("+{}", &text[1..])] {
             assert_eq!(hash_of(bad).unwrap_err().code, Code::BadRequest, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_any_parts_is_taken_whole() {
+        let parts = stream::iter((0..40_u8).map(|n| io::Result::Ok(vec![n; 10_000])));
+        let (bytes, hash) = receive(Body::from_stream(parts)).await.unwrap();
+        assert_eq!(bytes.len(), 400_000);
+        assert_eq!(hash, <[u8; 32]>::from(Sha256::digest(&bytes)));
     }
 
     #[test]

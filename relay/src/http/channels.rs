@@ -9,9 +9,9 @@ use crate::refused::{Code, Refused};
 use crate::ws::json::{self as events, ROWS_DEFAULT};
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{Extensions, HeaderMap, StatusCode};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::{self, At};
@@ -113,24 +113,24 @@ pub(super) async fn send(
     State(app): State<Arc<App>>,
     channel: Result<Path<String>, PathRejection>,
     Extension(user): Extension<Identity>,
-    extensions: Extensions,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let channel = named(channel)?;
     app.access.check_write(&user, &channel)?;
-    if app.throttle.is_send_too_much(&user.user, peer_of(&extensions).address) {
+    if app.throttle.is_send_too_much(&user.user, peer_of(request.extensions()).address) {
         metrics::rate_limited("http");
         return Err(Refused::new(Code::RateLimited, "too many messages").into());
     }
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refused::new(Code::TooLarge, "a body may have 1 MiB"),
-        _ => Refused::bad_request(rejection.body_text()),
-    })?;
+    let idempotency = idempotency_key(request.headers())?;
+    // Only now: who may not send, or not so fast, is not listened to.
+    let body =
+        Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Refused::new(Code::TooLarge, "a body may have 1 MiB"),
+            _ => Refused::bad_request(rejection.body_text()),
+        })?;
     let text = std::str::from_utf8(&body)
         .map_err(|_| Refused::new(Code::BadJson, "the body is not UTF-8"))?;
     let message = events::message(events::object(text)?, &app.access, &user)?;
-    let idempotency = idempotency_key(&headers)?;
     let (publishes, since) = (PublishMetrics::new("http"), Instant::now());
     let sent = app.engine.send(SendRequest { channel, message, idempotency }).await;
     publishes.answered(since);

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod blobs;
+mod doors;
 mod ending;
 mod frames;
 mod http;

@@ -26,7 +26,7 @@ use crate::commit::{Identity, Mark, Push, PushOutcome};
 use crate::connection::{Answers, Close, Incoming, Outbox, Protocol, Reply};
 use crate::engine::{Unavailable, now_ms};
 use crate::hub::{Form, Subscribed};
-use crate::limits::HELLO_TIMEOUT;
+use crate::limits::{HELLO_BYTES_MAX, HELLO_TIMEOUT};
 use crate::metrics::{self, PublishMetrics};
 use crate::refused::{Code, Refused};
 use crate::throttle::{Peer, UserPlace};
@@ -77,6 +77,9 @@ impl Protocol for SyncProtocol {
     }
 
     async fn handle(&mut self, frame: Incoming) -> Option<Close> {
+        if self.user.is_none() && frame.len() > HELLO_BYTES_MAX {
+            return Some(Close::Hello);
+        }
         self.answers.begin(&frame);
         let mut about = About::default();
         let handled = match read(&frame) {

@@ -3,11 +3,23 @@
 use super::support::{Client, Relay, request, soon};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 async fn status(admin: SocketAddr) -> Value {
     let response = request(admin, "GET", "/admin/status", &[], b"").await;
     assert_eq!(response.status, 200, "{response:?}");
     response.json()
+}
+
+/// What the page answers who calls it by this name.
+async fn relay_as(host: &str, admin: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let ask = format!("GET /admin/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,6 +33,8 @@ async fn the_page_and_its_figures_are_on_the_admin_address_only() {
         assert_eq!(relay.get(path).await.status, 404, "{path}");
         assert_eq!(request(admin, "GET", path, &[], b"").await.status, 200, "{path}");
     }
+    let strange = relay_as("evil.example", admin).await;
+    assert!(strange.starts_with("HTTP/1.1 403"), "{strange}");
     let page = request(admin, "GET", "/", &[], b"").await;
     assert!(page.head.to_lowercase().contains("content-security-policy: default-src 'none'"));
 

@@ -199,6 +199,7 @@ async fn requests_of_an_address_have_a_rate_that_health_does_not_need() {
     assert!(statuses.contains(&429), "{statuses:?}");
     let refused = async {
         loop {
+            let headers = [headers[0], ("origin", "http://localhost:3000")];
             let answer = relay.request("GET", "/api/channels", &headers, "").await;
             if answer.status == 429 {
                 return answer;
@@ -208,6 +209,7 @@ async fn requests_of_an_address_have_a_rate_that_health_does_not_need() {
     let refused = super::support::soon("a refusal", refused).await;
     assert_eq!(refused.problem().1, "rate_limited");
     assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.header("access-control-allow-origin").is_some(), "a page can read it");
     for _ in 0..20 {
         assert_eq!(relay.get("/livez").await.status, 200);
     }

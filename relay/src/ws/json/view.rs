@@ -179,6 +179,9 @@ impl Shared {
                 () = self.viewing.filled() => {}
                 () = is_due => {}
             }
+            // One view of the socket at a time: each answer may be large, and 64 that found the same
+            // room would put 64 of them there.
+            let turn = self.outbox.turn().await;
             self.outbox.room().await;
             if self.outbox.has_ended() {
                 return;
@@ -198,6 +201,7 @@ impl Shared {
                     None
                 }
             };
+            drop(turn);
         }
     }
 

@@ -16,7 +16,8 @@ use crate::commit::{
 use crate::compact::Compactor;
 use crate::disk::DiskRoom;
 use crate::limits::{
-    BLOB_PART_BYTES, BLOB_UPLOADS_MAX, DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX,
+    BLOB_PART_BYTES, BLOB_UPLOADS_MAX, DISK_PATIENCE, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_BYTES_MAX,
+    QUEUE_COMMANDS_MAX,
 };
 use crate::ranks::RankCache;
 use crate::reader::Reader;

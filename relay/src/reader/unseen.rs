@@ -180,10 +180,7 @@ impl View<'_> {
         let id = id.as_u128();
         let before = keys::messages(number, 0, Some(id));
         let after = keys::messages(number, id.saturating_add(1), None);
-        Ok([
-            self.nearest(&before, Direction::Reverse)?,
-            self.nearest(&after, Direction::Forward)?,
-        ])
+        Ok([self.nearest(&before, Direction::Reverse)?, self.nearest(&after, Direction::Forward)?])
     }
 
     /// The first message of a range, from where the scan begins.

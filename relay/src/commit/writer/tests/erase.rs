@@ -1,9 +1,9 @@
 //! Erasure and retention: what is gone is gone everywhere, and everything else stays as it was.
 
 use super::*;
+use crate::commit::Mark;
 use crate::commit::erase::{Erase, ErasedWindow};
 use crate::commit::retain::{DropWindows, DroppedWindows};
-use crate::commit::Mark;
 use crate::index::MessageRow;
 use crate::reader::HaveSeqs;
 use backscroll_core::change::ChangeHash;

@@ -24,7 +24,7 @@ use crate::store::{Store, StoreError};
 use backscroll_core::change::ChangeHash;
 use backscroll_core::message::MessageId;
 use backscroll_core::segment::{SegmentDoc, SegmentError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -98,7 +98,7 @@ impl Compactor {
     ) -> (Self, Worker) {
         let shared = Arc::new(Shared::default());
         let reader = Reader::new(store, Arc::new(RankCache::default()));
-        let given_up = BTreeSet::new();
+        let given_up = BTreeMap::new();
         (Self { shared: shared.clone() }, Worker { reader, queue, shared, given_up, retention })
     }
 
@@ -115,8 +115,9 @@ pub(crate) struct Worker {
     reader: Reader,
     queue: mpsc::WeakSender<Queue>,
     shared: Arc<Shared>,
-    /// Documents that cannot be folded: damage, which `check` tells more about.
-    given_up: BTreeSet<TailJob>,
+    /// Documents that cannot be folded, with their generations: damage, which `check` tells more
+    /// about. A rewritten one is another document.
+    given_up: BTreeMap<TailJob, u32>,
     retention: Vec<Rule>,
 }
 
@@ -248,10 +249,21 @@ impl Worker {
     }
 
     fn fold(&mut self, job: &TailJob) -> Result<(), Gone> {
-        if self.given_up.contains(job) {
+        let view = self.reader.view();
+        let generation = match view.window_row(&job.channel, job.window) {
+            Ok(row) => row.map_or(0, |(_, row)| row.entry.generation),
+            Err(error) => {
+                tracing::error!(?job, %error, "a document cannot be folded");
+                return Ok(());
+            }
+        };
+        if self.given_up.get(job) == Some(&generation) {
             return Ok(());
         }
-        match compacted(&self.reader.view(), job, IfDue::Only) {
+        let folded = compacted(&view, job, IfDue::Only);
+        // No snapshot is held while the writer is waited for.
+        drop(view);
+        match folded {
             Ok(None) => Ok(()),
             Ok(Some(compacted)) => {
                 let (reply, done) = oneshot::channel();
@@ -262,7 +274,7 @@ impl Worker {
             Err(error) => {
                 let error = crate::commit::chain(&error);
                 tracing::error!(?job, error, "a document cannot be folded");
-                self.given_up.insert(job.clone());
+                self.given_up.insert(job.clone(), generation);
                 Ok(())
             }
         }

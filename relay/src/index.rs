@@ -1,7 +1,7 @@
 //! The message index: the row a JSON client gets, and its JSON form (design 8.2).
 
 use backscroll_core::annotation::Annotations;
-use backscroll_core::message::{Content, MessageId};
+use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -30,12 +30,43 @@ pub(crate) fn is_erased(content: &Content, annotations: &Annotations) -> bool {
 }
 
 impl MessageRow {
+    /// About how many bytes of memory it takes, with everything that was said of it.
+    ///
+    /// # Complexity
+    /// O(attachments and reactions).
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let Content { from, text, reply_to: _, attachments, data } = &self.content;
+        let of_edit = self.annotations.edit.as_ref().map_or(0, |edit| {
+            let files = edit.attachments.iter().flatten().map(attachment_bytes).sum::<usize>();
+            edit.text.as_ref().map_or(0, String::len) + files + data_bytes(edit.data.as_ref())
+        });
+        let name_bytes = |name: &String| name.len() + size_of::<String>();
+        let of_reactions =
+            self.annotations.reactions.iter().map(|(emoji, users)| {
+                name_bytes(emoji) + users.iter().map(name_bytes).sum::<usize>()
+            });
+        let files = attachments.iter().map(attachment_bytes).sum::<usize>();
+        let content = from.len() + text.len() + files + data_bytes(data.as_ref());
+        size_of::<Self>() + content + of_edit + of_reactions.sum::<usize>()
+    }
+
     /// The JSON form in `channel`: edits applied; a deleted message keeps its place and loses its
     /// text, attachments and data.
     #[must_use]
     pub const fn json<'a>(&'a self, channel: &'a str) -> MessageJson<'a> {
         MessageJson { channel, row: self }
     }
+}
+
+fn attachment_bytes(file: &Attachment) -> usize {
+    let Attachment { name, media_type, size: _, url, sha256 } = file;
+    let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    size_of::<Attachment>() + name.len() + media_type.len() + of(url) + of(sha256)
+}
+
+fn data_bytes(data: Option<&Data>) -> usize {
+    data.map_or(0, Data::byte_len)
 }
 
 /// The JSON form of a message; absent fields are left out.

@@ -222,8 +222,11 @@ impl LiveView {
 
     fn await_telling(&mut self, row: &MessageRow) {
         self.news = self.news.max(News::Rows);
-        self.pending_bytes += row.content.text.len() + size_of::<MessageRow>();
-        self.pending.insert(row.id, row.clone());
+        self.pending_bytes += row.memory_bytes();
+        // Told once, as it is last.
+        if let Some(before) = self.pending.insert(row.id, row.clone()) {
+            self.pending_bytes = self.pending_bytes.saturating_sub(before.memory_bytes());
+        }
         if self.pending_bytes > VIEW_PENDING_BYTES_MAX {
             self.lose();
         }

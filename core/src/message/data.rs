@@ -21,6 +21,12 @@ use std::fmt;
 pub struct Data(Vec<u8>);
 
 impl Data {
+    /// How many bytes it takes.
+    #[must_use]
+    pub const fn byte_len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The JSON.
     ///
     /// # Complexity

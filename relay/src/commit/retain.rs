@@ -5,11 +5,11 @@
 //! resume, because a difference cannot tell of windows that are gone.
 
 use super::channel::Channel;
-use super::erase::{delete_all, members_of, ranges_of, seqs_of};
+use super::erase::{delete_all, members_of, seqs_of};
 use super::event::{Committed, CommittedDrop};
 use super::writer::Work;
 use crate::store::StoreError;
-use crate::store::keys::{self, KeyRange, bounds};
+use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{DirectoryRow, LogRow, MemberRow, Row};
 use backscroll_core::change::{ChangeHash, DocKind};
@@ -34,8 +34,6 @@ pub(crate) struct DropWindows {
 pub(crate) struct DroppedWindows {
     pub(crate) windows: u64,
     pub(crate) messages: u64,
-    /// Where their bytes are still to be found until these are purged.
-    pub(crate) ranges: Vec<(Family, KeyRange)>,
 }
 
 /// Drops windows; those that are gone or have changed are passed over.
@@ -49,7 +47,6 @@ pub(super) fn drop_windows(
     for (window, latest_seq) in &request.windows {
         let row = channel.window(&work.txn, *window)?;
         let Some(row) = row.filter(|row| row.entry.latest_seq() == *latest_seq) else { continue };
-        dropped.ranges.extend(ranges_of(&work.txn, channel, *window)?);
         dropped.windows += 1;
         dropped.messages += row.entry.messages;
         drop_window(work, channel, *window)?;

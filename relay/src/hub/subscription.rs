@@ -104,8 +104,13 @@ impl Subscription {
     }
 
     /// Waits, if it asks again, until the hub has come to `head`: what it was promised and the
-    /// snapshot has is on its way, and would be dropped after the answer.
+    /// snapshot has is on its way, and would be dropped after the answer. If the hub does not get
+    /// there the socket ends, and resumes elsewhere: nothing is opened any more.
     pub(crate) async fn caught_up(&self, head: u64) {
+        self.caught_up_within(head, CATCH_UP_MAX).await;
+    }
+
+    async fn caught_up_within(&self, head: u64, time: Duration) {
         let is_promised = matches!(
             &*self.lock(),
             Gate::Held { live_after: Some(after), .. } if *after < head
@@ -114,9 +119,12 @@ impl Subscription {
             self.catches_up.store(true, Ordering::Relaxed);
             self.released.notify_all();
             let mut delivered = self.delivered.subscribe();
-            // A hub that has ended delivers nothing more.
-            let _ = timeout(CATCH_UP_MAX, delivered.wait_for(|seq| *seq >= head)).await;
+            let is_there = timeout(time, delivered.wait_for(|seq| *seq >= head)).await;
             self.catches_up.store(false, Ordering::Relaxed);
+            if !matches!(is_there, Ok(Ok(_))) {
+                self.close();
+                self.outbox.end_at_once(Close::Slow);
+            }
         }
     }
 
@@ -291,6 +299,18 @@ mod tests {
         caught_up.await;
         subscription.open(3, vec![Message::text("second")]);
         assert_eq!(written(&outbox), ["first", "2", "3", "second"]);
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_and_does_not_get_what_it_was_promised_is_ended_not_answered() {
+        let (subscription, outbox) = subscriber();
+        subscription.open(1, Vec::new());
+        subscription.hold();
+        subscription.caught_up_within(3, Duration::ZERO).await;
+        assert!(outbox.has_ended());
+        subscription.open(3, vec![Message::text("second")]);
+        subscription.deliver(4, &event(4));
+        assert!(written(&outbox).is_empty());
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct Observed {
     pub(super) renumbered: Vec<(MessageId, u64, u64)>,
     /// Every subscriber.
     pub(super) heard: Vec<Heard>,
+    /// Subscribers of which it is not known what they got: they failed themselves.
+    pub(super) vanished: Vec<String>,
     /// The channel as it was read back afterwards, in its order.
     pub(super) stored: Option<Vec<(u64, MessageId)>>,
 }
@@ -67,6 +69,8 @@ pub(super) enum Violation {
     Shared { seq: u64, first: MessageId, second: MessageId },
     #[error("altered: {reader} got {id} with another text")]
     Altered { reader: String, id: MessageId },
+    #[error("unknown: what {reader} got, it panicked")]
+    Vanished { reader: String },
     #[error("the channel, read back, has {second} after {first}")]
     Unsorted { first: MessageId, second: MessageId },
 }
@@ -88,6 +92,8 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
             second: *second,
         })
         .collect();
+    let vanished = observed.vanished.iter().cloned();
+    found.extend(vanished.map(|reader| Violation::Vanished { reader }));
     let known = known(observed, &mut found);
     for heard in &observed.heard {
         in_order(heard, &mut found);
@@ -219,7 +225,7 @@ mod tests {
             altered: Vec::new(),
         };
         let heard = vec![heard(0, &seen), heard(2, &seen[2..])];
-        Observed { sent, renumbered: Vec::new(), heard, stored: Some(seen) }
+        Observed { sent, renumbered: Vec::new(), heard, vanished: Vec::new(), stored: Some(seen) }
     }
 
     #[track_caller]
@@ -251,6 +257,7 @@ mod tests {
         finds(|o| o.heard[0].seen.push((9, id(7))), &["nobody got seq 7 to 8"]);
         finds(|o| _ = o.sent.insert(id(3), Fate::Stored(9)), &["has seq 9 and seq 3"]);
         finds(|o| o.renumbered.push((id(1), 1, 4)), &["has seq 1 and seq 4"]);
+        finds(|o| o.vanished.push("r7".to_owned()), &["what r7 got"]);
         finds(|o| o.heard[1].altered.push(id(3)), &["altered: from 2"]);
         finds(|o| _ = o.sent.remove(&id(2)), &["never sent: the store got", "never sent: from 0"]);
     }

@@ -56,15 +56,25 @@ impl Readers {
     }
 
     /// What they got, once they have all up to seq `head` or nothing comes any more.
-    pub(super) async fn finish(self, run: &Run, head: u64) -> Vec<Read> {
+    pub(super) async fn finish(self, run: &Run, head: u64) -> Finished {
         run.phase.send_replace(Phase::Until(head));
-        let mut reads = Vec::with_capacity(self.0.len());
-        for reader in self.0 {
-            // A reader that panicked has said so.
-            reads.extend(reader.await.ok());
+        let mut finished = Finished::default();
+        for (nth, reader) in self.0.into_iter().enumerate() {
+            match reader.await {
+                Ok(read) => finished.reads.push(read),
+                Err(_panic) => finished.vanished.push(format!("subscriber {nth}")),
+            }
         }
-        reads
+        finished
     }
+}
+
+/// What subscribers got.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    pub(super) reads: Vec<Read>,
+    /// Those that panicked.
+    pub(super) vanished: Vec<String>,
 }
 
 type Joined = Result<Result<(Reader, Socket), SocketError>, tokio::task::JoinError>;
@@ -183,9 +193,10 @@ pub(super) fn head_of(sent: &[Sent]) -> u64 {
 }
 
 /// Puts together what senders and subscribers have.
-pub(super) fn gather(run: &Run, begun: Instant, sent: Vec<Sent>, heard: Vec<Read>) -> Outcome {
+pub(super) fn gather(run: &Run, begun: Instant, sent: Vec<Sent>, heard: Finished) -> Outcome {
     let (mut figures, mut remarks) = (Figures::new(), Vec::new());
-    let mut observed = Observed::default();
+    let Finished { reads, vanished } = heard;
+    let mut observed = Observed { vanished, ..Observed::default() };
     let mut acks = latencies();
     let last_ack = sent.iter().filter_map(|sent| sent.last_ack).max();
     for sent in sent {
@@ -199,8 +210,8 @@ pub(super) fn gather(run: &Run, begun: Instant, sent: Vec<Sent>, heard: Vec<Read
     remarks.sort_unstable();
     remarks.dedup();
     let mut deliveries = latencies();
-    let last = heard.iter().filter_map(|read| read.last).max();
-    for read in heard {
+    let last = reads.iter().filter_map(|read| read.last).max();
+    for read in reads {
         let _ = deliveries.add(&read.deliveries);
         observed.heard.push(read.observed);
     }

@@ -60,9 +60,9 @@ pub(super) async fn storm(
     others.stop();
     let other_sent = sending.finish().await;
     let heard = listening.finish(run, head).await;
-    let all_back = heard.iter().filter_map(|read| read.recovered).max();
+    let all_back = heard.reads.iter().filter_map(|read| read.recovered).max();
     let mut each = super::run::latencies();
-    for time in heard.iter().flat_map(|read| &read.recoveries) {
+    for time in heard.reads.iter().flat_map(|read| &read.recoveries) {
         super::run::record(&mut each, *time);
     }
     let mut outcome = gather(run, begun, sent, heard);

@@ -205,61 +205,7 @@ impl Writer {
         };
         let mut groups = Groups::default();
         for command in commands {
-            match command {
-                Command::Push { push, now_ms, reply } => {
-                    let channel = names.get(&mut work.txn, &push.channel)?;
-                    groups.flush(&mut work, channel, now_ms)?;
-                    let outcome = work.push(channel, &push, now_ms)?;
-                    work.answers.push(Answer::Push(reply, outcome));
-                }
-                Command::Send { send, reply } => {
-                    let channel = names.get(&mut work.txn, &send.request.channel)?;
-                    groups.add(&mut work, channel, *send, reply)?;
-                }
-                Command::Annotate { request, now_ms, reply } => {
-                    let channel = names.get(&mut work.txn, &request.channel)?;
-                    // It may be about a message that waits in a group.
-                    groups.flush(&mut work, channel, now_ms)?;
-                    let outcome = annotate(&mut work, channel, &request, now_ms)?;
-                    work.answers.push(Answer::Send(reply, outcome));
-                }
-                Command::Mark { mark, reply } => {
-                    let channel = names.get(&mut work.txn, &mark.channel)?;
-                    let epoch = store.epoch();
-                    let outcome = merge_mark(&mut work, channel, &mark, epoch)?;
-                    work.answers.push(Answer::Mark(reply, outcome));
-                }
-                Command::BlobBegin { blob, reply } => {
-                    let outcome = begin_blob(&mut work, &blob)?;
-                    work.answers.push(Answer::Blob(reply, outcome));
-                }
-                Command::BlobPart { key, bytes, reply } => {
-                    work.txn.put(Family::Blobs, key, bytes.to_vec());
-                    work.answers.push(Answer::Done(reply));
-                }
-                Command::BlobFinish { blob, reply } => {
-                    finish_blob(&mut work, &blob);
-                    work.answers.push(Answer::Done(reply));
-                }
-                Command::Compacted { compacted, reply } => {
-                    let channel = names.get(&mut work.txn, &compacted.channel)?;
-                    put_compacted(&mut work.txn, channel, *compacted)?;
-                    work.answers.push(Answer::Done(reply));
-                }
-                Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
-                Command::Erase { erase: request, reply } => {
-                    let channel = names.get(&mut work.txn, &request.channel)?;
-                    groups.flush(&mut work, channel, 0)?;
-                    let outcome = erase(&mut work, channel, &request)?;
-                    work.answers.push(Answer::Erased(reply, outcome));
-                }
-                Command::Drop { windows, reply } => {
-                    let channel = names.get(&mut work.txn, &windows.channel)?;
-                    groups.flush(&mut work, channel, 0)?;
-                    let outcome = drop_windows(&mut work, channel, &windows, store.epoch())?;
-                    work.answers.push(Answer::Dropped(reply, outcome));
-                }
-            }
+            carry_out(command, &mut names, &mut groups, &mut work, store.epoch())?;
         }
         for (name, now_ms) in groups.channels() {
             let channel = names.get(&mut work.txn, &name)?;
@@ -411,6 +357,71 @@ pub(crate) fn put_compacted(
     tail.bytes = tail.bytes.saturating_sub(taken.bytes);
     channel.put_window(txn, window, entry);
     txn.put(Family::Docs, key, row.encode());
+    Ok(())
+}
+
+/// Carries out one command of a batch.
+fn carry_out(
+    command: Command,
+    names: &mut Names<'_>,
+    groups: &mut Groups,
+    work: &mut Work<'_>,
+    epoch: [u8; 16],
+) -> Result<(), StoreError> {
+    match command {
+        Command::Push { push, now_ms, reply } => {
+            let channel = names.get(&mut work.txn, &push.channel)?;
+            groups.flush(work, channel, now_ms)?;
+            let outcome = work.push(channel, &push, now_ms)?;
+            work.answers.push(Answer::Push(reply, outcome));
+        }
+        Command::Send { send, reply } => {
+            let channel = names.get(&mut work.txn, &send.request.channel)?;
+            groups.add(work, channel, *send, reply)?;
+        }
+        Command::Annotate { request, now_ms, reply } => {
+            let channel = names.get(&mut work.txn, &request.channel)?;
+            // It may be about a message that waits in a group.
+            groups.flush(work, channel, now_ms)?;
+            let outcome = annotate(work, channel, &request, now_ms)?;
+            work.answers.push(Answer::Send(reply, outcome));
+        }
+        Command::Mark { mark, reply } => {
+            let channel = names.get(&mut work.txn, &mark.channel)?;
+            let outcome = merge_mark(work, channel, &mark, epoch)?;
+            work.answers.push(Answer::Mark(reply, outcome));
+        }
+        Command::BlobBegin { blob, reply } => {
+            let outcome = begin_blob(work, &blob)?;
+            work.answers.push(Answer::Blob(reply, outcome));
+        }
+        Command::BlobPart { key, bytes, reply } => {
+            work.txn.put(Family::Blobs, key, bytes.to_vec());
+            work.answers.push(Answer::Done(reply));
+        }
+        Command::BlobFinish { blob, reply } => {
+            finish_blob(work, &blob);
+            work.answers.push(Answer::Done(reply));
+        }
+        Command::Compacted { compacted, reply } => {
+            let channel = names.get(&mut work.txn, &compacted.channel)?;
+            put_compacted(&mut work.txn, channel, *compacted)?;
+            work.answers.push(Answer::Done(reply));
+        }
+        Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
+        Command::Erase { erase: request, reply } => {
+            let channel = names.get(&mut work.txn, &request.channel)?;
+            groups.flush(work, channel, 0)?;
+            let outcome = erase(work, channel, &request)?;
+            work.answers.push(Answer::Erased(reply, outcome));
+        }
+        Command::Drop { windows, reply } => {
+            let channel = names.get(&mut work.txn, &windows.channel)?;
+            groups.flush(work, channel, 0)?;
+            let outcome = drop_windows(work, channel, &windows, epoch)?;
+            work.answers.push(Answer::Dropped(reply, outcome));
+        }
+    }
     Ok(())
 }
 

@@ -26,6 +26,7 @@ async fn relay_with(count: u64) -> (Relay, Client) {
     (relay, writer)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "places are written where they are used")]
 fn view(at: Value, before: u64, after: u64) -> Value {
     json!({"command": "view", "channel": "c", "at": at, "before": before, "after": after})
 }

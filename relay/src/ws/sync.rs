@@ -77,10 +77,12 @@ impl Protocol for SyncProtocol {
     }
 
     async fn handle(&mut self, frame: Incoming) -> Option<Close> {
+        self.answers.begin(&frame);
         if self.user.is_none() && frame.len() > HELLO_BYTES_MAX {
+            let refused = Refused::bad_request("a connection begins with hello");
+            self.refuse(&refused, About::default()).await;
             return Some(Close::Hello);
         }
-        self.answers.begin(&frame);
         let mut about = About::default();
         let handled = match read(&frame) {
             Ok(Some(frame)) => {

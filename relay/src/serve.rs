@@ -17,7 +17,7 @@ pub(crate) use patient::Patient;
 use crate::access::{Access, AccessError, OpenToOthers};
 use crate::app::App;
 use crate::backup;
-use crate::config::{AccessMode, Config};
+use crate::config::Config;
 use crate::control;
 use crate::disk::DiskRoom;
 use crate::engine::Engine;
@@ -169,11 +169,7 @@ impl Server {
             hub,
             access,
             throttle,
-            origins: Origins::new(
-                &config.server.origins,
-                address.ip().is_loopback(),
-                config.access.mode == AccessMode::Open,
-            ),
+            origins: Origins::new(&config.server.origins, address.ip().is_loopback()),
             blobs: Blobs::new(&config.blobs),
             phases: PhaseSetter::running(),
             sockets: TaskTracker::new(),

@@ -47,10 +47,6 @@ pub(super) async fn admitted(
     next: Next,
 ) -> Result<Response, Problem> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads && app.origins.is_rebound(request.headers()) {
-        metrics::refused("origin");
-        return Err(Refused::new(Code::Forbidden, "this origin may not read").into());
-    }
     if !reads && !app.origins.allow(request.headers()) {
         metrics::refused("origin");
         return Err(Refused::new(Code::Forbidden, "this origin may not write").into());

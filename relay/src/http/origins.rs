@@ -10,34 +10,18 @@ pub(crate) struct Origins {
     allowed: Vec<String>,
     /// The relay listens on loopback, so pages of this machine may connect.
     on_loopback: bool,
-    /// Nothing else keeps strangers' pages out: the relay must have been called by a name of this
-    /// machine, or any name that is made to point here would be the same host (DNS rebinding).
-    needs_loopback_host: bool,
 }
 
 impl Origins {
     /// The configured origins; with none, the same host and, `on_loopback`, any loopback origin.
-    /// There in `open` mode the host must be a name of loopback as well.
-    pub(crate) fn new(allowed: &[String], on_loopback: bool, is_open: bool) -> Self {
+    pub(crate) fn new(allowed: &[String], on_loopback: bool) -> Self {
         let tidy = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
-        let allowed: Vec<_> = allowed.iter().map(tidy).collect();
-        let needs_loopback_host = on_loopback && is_open && allowed.is_empty();
-        Self { allowed, on_loopback, needs_loopback_host }
-    }
-
-    /// Whether a page calls the relay by a name that was made to point here.
-    pub(crate) fn is_rebound(&self, headers: &HeaderMap) -> bool {
-        self.needs_loopback_host
-            && headers.contains_key(header::ORIGIN)
-            && !is_loopback_host(headers)
+        Self { allowed: allowed.iter().map(tidy).collect(), on_loopback }
     }
 
     /// Whether the request's origin may connect; one without an origin is not from a web page.
     pub(crate) fn allow(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else { return true };
-        if self.is_rebound(headers) {
-            return false;
-        }
         let Ok(origin) = origin.to_str() else { return false };
         if !self.allowed.is_empty() {
             return self.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
@@ -110,7 +94,7 @@ mod tests {
 
     #[test]
     fn with_none_configured_the_same_host_may_connect() {
-        let origins = Origins::new(&[], false, false);
+        let origins = Origins::new(&[], false);
         assert!(allowed(&origins, "https://chat.example.org", "chat.example.org"));
         assert!(allowed(&origins, "http://chat.example.org:8787", "chat.example.org:8787"));
         assert!(allowed(&origins, "http://Chat.Example.org", "chat.example.org:80"));
@@ -129,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_relay_on_loopback_takes_pages_of_this_machine() {
-        let origins = Origins::new(&[], true, true);
+        let origins = Origins::new(&[], true);
         for origin in ["http://localhost:3000", "http://127.0.0.1:1", "http://[::1]:5173"] {
             assert!(allowed(&origins, origin, "127.0.0.1:8787"), "{origin}");
         }
@@ -138,27 +122,25 @@ mod tests {
     }
 
     #[test]
-    fn a_name_made_to_point_at_loopback_is_not_the_same_host() {
-        let (origin, host) = ("http://evil.example:8787", "evil.example:8787");
-        assert!(!allowed(&Origins::new(&[], true, true), origin, host));
-        assert!(allowed(&Origins::new(&[], true, false), origin, host), "it needs a credential");
-        let open = Origins::new(&[], true, true);
+    fn names_of_loopback_are_told_from_others() {
+        let is_loopback = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            is_loopback_host(&headers)
+        };
         for host in ["localhost", "a.localhost:8787", "127.0.0.2:8787", "[::1]:8787", "LOCALHOST"] {
-            assert!(allowed(&open, "http://localhost:3000", host), "{host}");
+            assert!(is_loopback(host), "{host}");
         }
         for host in
             ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", "0.0.0.0"]
         {
-            assert!(!allowed(&open, "http://localhost:3000", host), "{host}");
+            assert!(!is_loopback(host), "{host}");
         }
-        let mut no_page = HeaderMap::new();
-        no_page.insert(header::HOST, "relay.test".parse().unwrap());
-        assert!(open.allow(&no_page), "what is no page may call it as it likes");
     }
 
     #[test]
     fn configured_origins_are_the_only_ones() {
-        let origins = Origins::new(&["https://chat.example.org/".to_owned()], true, true);
+        let origins = Origins::new(&["https://chat.example.org/".to_owned()], true);
         assert!(allowed(&origins, "https://chat.example.org", "relay.example.org"));
         assert!(!allowed(&origins, "http://chat.example.org", "relay.example.org"));
         assert!(!allowed(&origins, "http://localhost:3000", "127.0.0.1:8787"));

@@ -6,7 +6,7 @@
 //! | `basic` | the user whose password it knows | what the configuration says of the user |
 //! | `token` | the `sub` of a signed token | what the token says, until it expires |
 //!
-//! A credential is checked once for each request and socket ([`Access::enter`], [`Access::hello`]);
+//! A credential is checked once for each request and socket (`Access::enter`, `Access::hello`);
 //! the [`Identity`] it gives is then asked for each channel and message. What a credential does not
 //! reach is `forbidden` whether or not it exists.
 

@@ -65,10 +65,8 @@ async fn r4_a_full_disk_refuses_writes_and_serves_reads() {
         Err(why) => return skip("r4", &why),
     };
     let data = disk.root().join("data");
-    let config = disk.root().join("relay.toml");
-    std::fs::write(&config, "[store]\ndisk_reserve_mib = 16\n").expect("a file");
-    let config = config.to_str().expect("UTF-8");
-    let mut relay = Relay::start_on(&data, &["--config", config]);
+    let config = disk.config(16);
+    let mut relay = Relay::start_on(&data, &["--config", &config]);
     // Somebody else fills the disk.
     let filler = disk.root().join("filler");
     let plan = Plan { subscribers: 2, bytes: 4 << 10, ..Plan::default() };

@@ -23,7 +23,9 @@ const NO_FSYNC: &[&str] = &[
 /// One power failure under load, and what a relay over the surviving image has.
 async fn cut_power(wrapper: &[&str], acks: usize) -> Result<Verdict, String> {
     let disk = Disk::make(96)?;
-    let mut relay = Relay::start_wrapped(wrapper, &disk.root().join("data"), &[]);
+    let config = disk.config(0);
+    let data = disk.root().join("data");
+    let mut relay = Relay::start_wrapped(wrapper, &data, &["--config", &config]);
     let plan = Plan { subscribers: 0, ..Plan::default() };
     let mut crew = Crew::start(&relay, &plan);
     crew.acknowledged(acks).await;
@@ -35,7 +37,8 @@ async fn cut_power(wrapper: &[&str], acks: usize) -> Result<Verdict, String> {
     let channels = history.channels();
     let data = after.root().join("data");
     let stored = if data.join("CURRENT").is_file() {
-        let survivor = Relay::start_on(&data, &[]);
+        let config = after.config(0);
+        let survivor = Relay::start_on(&data, &["--config", &config]);
         stored(&survivor, &channels).await
     } else {
         std::collections::BTreeMap::new()

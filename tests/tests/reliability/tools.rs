@@ -63,6 +63,14 @@ impl Disk {
         self.folder.path().join("image")
     }
 
+    /// A configuration in it by which a relay leaves so many MiB of it free.
+    pub(crate) fn config(&self, reserve_mebibytes: u64) -> String {
+        let file = self.root().join("relay.toml");
+        let text = format!("[store]\ndisk_reserve_mib = {reserve_mebibytes}\n");
+        std::fs::write(&file, text).expect("a file");
+        path(&file).to_owned()
+    }
+
     /// Its free space.
     pub(crate) fn free_mebibytes(&self) -> u64 {
         let root = self.root();

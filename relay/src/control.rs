@@ -132,6 +132,13 @@ pub(crate) fn listen(data: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Takes the socket out of the folder of a store that is still open here: a copy of the folder is to
+/// have files only.
+pub(crate) fn remove(data: &Path) {
+    // Whoever listens next removes what is left.
+    let _ = fs::remove_file(data.join(SOCKET));
+}
+
 /// Serves commands until it is dropped.
 pub(crate) async fn serve(listener: UnixListener, engine: Engine, data: PathBuf) {
     loop {

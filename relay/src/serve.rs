@@ -239,6 +239,7 @@ impl Server {
             // It holds the store; an error says that it was aborted.
             let _ = task.await;
         }
+        control::remove(&config.store.data);
         let engine = app.engine.clone();
         let flush = blocking(move || engine.shutdown());
         if timeout(FLUSH_TIMEOUT, flush).await.is_err() {

@@ -10,7 +10,7 @@ const scripts = readdirSync(dist).filter((name) => name.endsWith('.js'));
 const source = (name) => readFileSync(new URL(name, dist), 'utf8');
 
 /** What the module may grow to, in bytes; the aim is 520,000 (README, known limits). */
-const WASM_GZIP_MAX = 665_000;
+const WASM_GZIP_MAX = 680_000;
 
 test('exactly one expression names the module', () => {
   const named = scripts.flatMap((name) => source(name).match(/new URL\([^)]*\.wasm[^)]*\)/g) ?? []);

@@ -191,12 +191,6 @@ impl Access {
         if self.may_write(identity, channel) { Ok(()) } else { Err(forbidden()) }
     }
 
-    /// Whether anybody may read everything.
-    #[must_use]
-    pub fn is_public(&self) -> bool {
-        self.is_open()
-    }
-
     /// Refuses who may read nowhere, as for what belongs to no one channel: attachments.
     ///
     /// # Errors

@@ -186,7 +186,7 @@ pub(super) async fn get(
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
         response
     };
-    describe(response.headers_mut(), &row, &tag, app.access.is_public());
+    describe(response.headers_mut(), &row, &tag, app.access.is_open());
     Ok(response)
 }
 

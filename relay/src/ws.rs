@@ -131,7 +131,7 @@ fn upgrade<P: Session + 'static>(
     let slot = request.extensions_mut().remove::<crate::serve::Slot>();
     let places = (slot, asked.place, user_place);
     let sockets = app.sockets.clone();
-    let task = async move {
+    sockets.spawn(async move {
         let metrics = SocketMetrics::new(transport);
         let Some(socket) = socket_of(on_upgrade).await else { return };
         let phases = app.phases.watch();
@@ -142,8 +142,7 @@ fn upgrade<P: Session + 'static>(
         }
         tracing::debug!(transport, code = close.code(), "socket closed");
         drop(places);
-    };
-    sockets.spawn(task);
+    });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

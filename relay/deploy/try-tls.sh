@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs a relay behind nginx with a certificate of its own on loopback, and shows that pages and
-# WebSockets pass. Needs nginx (Debian: nginx-light), openssl, curl and a built `backscroll` (BIN).
+# Runs a relay behind nginx (or with PROXY=caddy behind Caddy) with a certificate of its own on
+# loopback, and shows that pages and WebSockets pass. Needs the proxy (Debian: nginx-light, caddy),
+# openssl, curl and a built `backscroll` (BIN).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${BIN:-backscroll}
 port=${PORT:-8443}
+with=${PROXY:-nginx}
 work=$(mktemp -d)
 relay='' proxy=''
 finish() {
@@ -26,21 +28,39 @@ read -r line <"$work/listening"
 address=${line#listening on http://}
 echo "relay   $address"
 
-# The server block as it is installed, with this run's addresses.
-{
-  echo "pid $work/nginx.pid; error_log $work/nginx.log; daemon off; worker_processes 1;"
-  echo "events {} http { access_log off;"
-  for body in client_body proxy fastcgi uwsgi scgi; do echo "${body}_temp_path $work/$body;"; done
-  sed -e "s|listen 443 ssl|listen 127.0.0.1:$port ssl|" -e 's|chat.example.org|localhost|' \
-    -e "s|/etc/ssl/backscroll|$work|" -e "s|127.0.0.1:8787|$address|" "$here/nginx.conf"
-  echo "}"
-} >"$work/nginx.conf"
-nginx -t -q -c "$work/nginx.conf" -e "$work/nginx.log"
-nginx -c "$work/nginx.conf" -e "$work/nginx.log" &
-proxy=$!
+# What is installed, with this run's addresses.
+start_nginx() {
+  {
+    echo "pid $work/nginx.pid; error_log $work/nginx.log; daemon off; worker_processes 1;"
+    echo "events {} http { access_log off;"
+    for body in client_body proxy fastcgi uwsgi scgi; do echo "${body}_temp_path $work/$body;"; done
+    sed -e "s|listen 443 ssl|listen 127.0.0.1:$port ssl|" -e 's|chat.example.org|localhost|' \
+      -e "s|/etc/ssl/backscroll|$work|" -e "s|127.0.0.1:8787|$address|" "$here/nginx.conf"
+    echo "}"
+  } >"$work/nginx.conf"
+  nginx -t -q -c "$work/nginx.conf" -e "$work/nginx.log"
+  nginx -c "$work/nginx.conf" -e "$work/nginx.log" &
+  proxy=$!
+}
+
+# A certificate of an authority is what Caddy gets by itself; here it is given one.
+start_caddy() {
+  {
+    echo "{"; echo "admin off"; echo "auto_https disable_redirects"; echo "}"
+    sed -e "s|relay:8787|$address|" -e "/{\$SITE}/a tls $work/cert.pem $work/key.pem" "$here/Caddyfile"
+  } >"$work/Caddyfile"
+  SITE="https://localhost:$port" XDG_DATA_HOME=$work XDG_CONFIG_HOME=$work \
+    caddy run --adapter caddyfile --config "$work/Caddyfile" 2>"$work/caddy.log" &
+  proxy=$!
+}
+
+case $with in
+  nginx | caddy) "start_$with" ;;
+  *) echo "PROXY is nginx or caddy, not $with" >&2; exit 2 ;;
+esac
 
 ask() { curl -sS --retry 20 --retry-connrefused --retry-delay 0 --retry-max-time 20 --cacert "$work/cert.pem" "$@"; }
-echo "proxy   https://localhost:$port"
+echo "proxy   $with, https://localhost:$port"
 test "$(ask "https://localhost:$port/readyz")" = ready
 echo "https   /readyz answers"
 ask -o "$work/sent" -H 'content-type: application/json' -d '{"from":"ada","text":"through TLS"}' \

@@ -6,6 +6,7 @@ use crate::json::Json;
 use crate::relay::Relay;
 use crate::within;
 use backscroll_core::message::MessageId;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -321,6 +322,19 @@ impl Sender {
     }
 }
 
+/// What a subscriber reads of an event: not the text, of which a thousand get gigabytes.
+#[derive(Debug, Deserialize)]
+struct Live {
+    event: String,
+    message: Option<LiveRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LiveRow {
+    id: String,
+    seq: u64,
+}
+
 struct Subscriber {
     channel: String,
     number: u64,
@@ -363,16 +377,17 @@ impl Subscriber {
                 return true;
             }
             let event = tokio::select! {
-                event = client.event_or_forever() => event,
+                event = client.event_or_forever::<Live>() => event,
                 changed = orders.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return true,
                 },
             };
             let Ok(event) = event else { return false };
-            if event["event"] == "message" {
-                let Stored { id, seq, .. } = row_of(&event["message"]);
-                history.seen(&self.channel, self.number, seq, &id);
+            if event.event == "message"
+                && let Some(message) = event.message
+            {
+                history.seen(&self.channel, self.number, message.seq, &message.id);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{relay::Relay, within};
 use futures_util::{SinkExt, StreamExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use tokio::net::TcpStream;
@@ -85,18 +86,19 @@ impl Json {
         self.arrival().await
     }
 
-    /// As [`Self::event`], but for as long as it takes. May be dropped and asked again.
+    /// As [`Self::event`], but for as long as it takes, and only those parts of the event that `T`
+    /// has. May be dropped and asked again.
     ///
     /// # Errors
     /// The socket ended.
     ///
     /// # Panics
-    /// What comes is no JSON.
-    pub async fn event_or_forever(&mut self) -> Result<Value, End> {
-        if let Some(event) = self.kept.pop_front() {
-            return Ok(event);
+    /// What comes is no JSON, or has not what `T` needs.
+    pub async fn event_or_forever<T: DeserializeOwned>(&mut self) -> Result<T, End> {
+        match self.kept.pop_front() {
+            Some(event) => Ok(T::deserialize(event).expect("an event has its fields")),
+            None => self.next().await,
         }
-        self.next().await
     }
 
     /// The next event with a `ref`; live ones that come before it are kept for later.
@@ -117,7 +119,7 @@ impl Json {
         within("an event", self.next()).await
     }
 
-    async fn next(&mut self) -> Result<Value, End> {
+    async fn next<T: DeserializeOwned>(&mut self) -> Result<T, End> {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {

@@ -14,7 +14,7 @@ async fn r9_a_drain_loses_nothing_and_tells_everybody_to_come_back() {
     let mut idle = JoinSet::new();
     for _ in 0..if long() { 2_000 } else { 200 } {
         let mut client = Json::connect(&relay).await;
-        idle.spawn(async move { client.event_or_forever().await });
+        idle.spawn(async move { client.event_or_forever::<serde_json::Value>().await });
     }
     crew.acknowledged(500).await;
     // In a thread of its own: the clients must be able to answer while the relay ends.

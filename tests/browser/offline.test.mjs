@@ -36,6 +36,7 @@ test('written offline, messages wait and are counted, and go out in order when t
   await ada.context().setOffline(true);
   await isAway(ada);
   for (const text of ['one', 'two', 'three']) await write(ada, text);
+  await rowOf(ada, 'three').waitFor();
   assert.deepEqual(await textsOf(ada), ['one', 'two', 'three']);
   await ada.locator('[data-send=queued]').nth(2).waitFor();
   await waiting(ada, 3);

@@ -1,10 +1,10 @@
 //! Senders and subscribers that work through whatever is done to the relay: they reconnect, send
 //! again under the same ids, catch up, and record all of it in a [`History`].
 
+use crate::DEADLINE;
 use crate::history::{History, Stored};
 use crate::json::Json;
 use crate::relay::Relay;
-use crate::within;
 use backscroll_core::message::MessageId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -99,11 +99,12 @@ impl Crew {
     /// Waits until `more` messages more than now are acknowledged.
     ///
     /// # Panics
-    /// They are not within the deadline, or a task failed.
+    /// Nothing happens any more, or a task failed.
     pub async fn acknowledged(&mut self, more: usize) {
         let enough = self.history.acked_count() + more;
         let mut tick = tokio::time::interval(RECONNECT_EVERY);
-        within("acknowledgements", async {
+        let history = self.history.clone();
+        moving(&history, "acknowledgements", async {
             while self.history.acked_count() < enough {
                 tick.tick().await;
                 while let Some(ended) = self.senders.try_join_next() {
@@ -134,10 +135,10 @@ impl Crew {
     /// Lets senders finish what they began and subscribers see all of it; what the relay has then.
     ///
     /// # Panics
-    /// They do not come to an end within the deadline.
+    /// They come to no end, and nothing happens any more.
     pub async fn finish(mut self, relay: &Relay) -> (History, BTreeMap<String, Vec<Stored>>) {
         self.orders.send_modify(|orders| orders.stop_sending = true);
-        within("the senders' end", async {
+        moving(&self.history, "the senders' end", async {
             while let Some(ended) = self.senders.join_next().await {
                 ended.expect("a sender ends well");
             }
@@ -148,13 +149,29 @@ impl Crew {
         let ends = stored.iter().map(|(channel, rows)| (channel.clone(), rows.len() as u64));
         let ends = Arc::new(ends.collect());
         self.orders.send_modify(|orders| orders.ends = Some(ends));
-        within("the subscribers' end", async {
+        moving(&self.history, "the subscribers' end", async {
             while let Some(ended) = self.subscribers.join_next().await {
                 ended.expect("a subscriber ends well");
             }
         })
         .await;
         (self.history, stored)
+    }
+}
+
+/// Waits for `future` as long as something happens: on a slow machine a large run takes its time.
+async fn moving<T>(history: &History, what: &str, future: impl Future<Output = T>) -> T {
+    let stuck = async {
+        let mut steps = None;
+        while steps != Some(history.steps()) {
+            steps = Some(history.steps());
+            tokio::time::sleep(DEADLINE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        value = future => value,
+        () = stuck => panic!("nothing happens for {DEADLINE:?}: {what}"),
     }
 }
 

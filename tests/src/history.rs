@@ -49,6 +49,8 @@ struct Record {
     sent: HashMap<(String, String), Sent>,
     /// By (channel, subscriber).
     watched: BTreeMap<(String, u64), Watched>,
+    /// Answers and sightings so far.
+    steps: u64,
 }
 
 /// What a run came to: figures to publish, and what was wrong.
@@ -132,6 +134,7 @@ impl History {
     /// A subscriber saw a message, live or when it caught up.
     pub fn seen(&self, channel: &str, subscriber: u64, seq: u64, id: &str) {
         let mut record = self.record();
+        record.steps += 1;
         let watched = record.watched.entry((channel.to_owned(), subscriber)).or_default();
         watched.seen.push((seq, id.to_owned()));
     }
@@ -158,6 +161,12 @@ impl History {
     #[must_use]
     pub fn acked_count(&self) -> usize {
         self.record().sent.values().filter(|sent| !sent.acked.is_empty()).count()
+    }
+
+    /// Answers and sightings so far: while it grows, the run goes on.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.record().steps
     }
 
     /// Messages sent and neither acknowledged nor refused: (channel, id, text).
@@ -205,7 +214,9 @@ impl History {
     }
 
     fn with(&self, channel: &str, id: &str, change: impl FnOnce(&mut Sent)) {
-        change(self.record().sent.entry((channel.to_owned(), id.to_owned())).or_default());
+        let mut record = self.record();
+        record.steps += 1;
+        change(record.sent.entry((channel.to_owned(), id.to_owned())).or_default());
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

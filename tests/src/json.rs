@@ -5,9 +5,9 @@ use futures_util::{SinkExt, StreamExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 /// A WebSocket to `/ws`.
 #[derive(Debug)]
@@ -49,6 +49,21 @@ impl Json {
     pub async fn try_connect_to(address: &str) -> Result<Self, tungstenite::Error> {
         let (socket, _) = within("connect", connect_async(format!("ws://{address}/ws"))).await?;
         Ok(Self { socket, kept: VecDeque::new() })
+    }
+
+    /// Connects with the smallest receive buffer there is: what is not read soon waits at the relay.
+    ///
+    /// # Panics
+    /// The relay refuses.
+    pub async fn connect_narrow(relay: &Relay) -> Self {
+        let address = relay.address.parse().expect("an address");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(1).expect("the kernel takes its least");
+        let stream = within("connect", socket.connect(address)).await.expect("the relay listens");
+        let url = format!("ws://{address}/ws");
+        let upgrade = client_async(url, MaybeTlsStream::Plain(stream));
+        let (socket, _) = within("upgrade", upgrade).await.expect("the relay accepts");
+        Self { socket, kept: VecDeque::new() }
     }
 
     /// Sends a command.

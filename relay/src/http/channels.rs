@@ -6,7 +6,7 @@ use crate::commit::{Identity, SendRequest};
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::metrics::{self, PublishMetrics};
 use crate::refused::{Code, Refused};
-use crate::ws::json::{self as events, ROWS_DEFAULT};
+use crate::ws::json as events;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -65,9 +65,9 @@ pub(super) struct Viewport {
 impl Viewport {
     fn query(&self) -> Result<viewport::Query, Refused> {
         let at = self.at.as_deref().map_or(Ok(At::Latest), str::parse)?;
-        let before = count("before", self.before.as_deref())?.unwrap_or(ROWS_DEFAULT);
-        let after = count("after", self.after.as_deref())?.unwrap_or(0);
-        events::checked_query(viewport::Query { at, before, after })
+        let before = count("before", self.before.as_deref())?;
+        let after = count("after", self.after.as_deref())?;
+        events::query_of(at, before, after)
     }
 }
 

@@ -13,7 +13,7 @@ mod command;
 mod event;
 mod view;
 
-pub(crate) use command::{ROWS_DEFAULT, checked_channel, checked_query, message, object};
+pub(crate) use command::{checked_channel, message, object, query_of};
 pub(crate) use event::{frames_of, history};
 
 use super::metered::Session;

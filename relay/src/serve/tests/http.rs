@@ -34,6 +34,8 @@ async fn messages_go_in_by_post_and_come_out_by_get() {
         ("at=time:1700000004500&before=1&after=1", vec!["4", "5"]),
         ("at=fraction:0.5&before=0&after=1", vec!["5"]),
         ("at=index:99&before=1&after=1", vec!["9"]),
+        ("at=index:4&after=2", vec!["4", "5"]),
+        ("at=oldest", vec!["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]),
     ] {
         let history = relay.get(&format!("{MESSAGES}?{query}")).await.json();
         assert_eq!(texts(&history), expected, "{query}");

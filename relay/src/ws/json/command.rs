@@ -215,9 +215,7 @@ impl Fields {
             Some(value) => At::from_json(value)?,
             None => At::Latest,
         };
-        let before = self.count("before")?.unwrap_or(ROWS_DEFAULT);
-        let after = self.count("after")?.unwrap_or(0);
-        checked_query(Query { at, before, after })
+        query_of(at, self.count("before")?, self.count("after")?)
     }
 
     fn message(&self, access: &Access, user: &Identity) -> Result<NewMessage, Refused> {
@@ -249,13 +247,20 @@ impl Fields {
     }
 }
 
-/// Refuses a query for more rows than an answer may have.
-pub(crate) fn checked_query(query: Query) -> Result<Query, Refused> {
-    if query.before.checked_add(query.after).is_none_or(|rows| rows > ROWS_MAX) {
+/// The rows around a place: one number left out is 0; with both left out they are the 50 that whoever
+/// names the place wants to see.
+pub(crate) fn query_of(at: At, before: Option<u64>, after: Option<u64>) -> Result<Query, Refused> {
+    let (before, after) = match (before, after, at) {
+        (None, None, At::Latest) => (ROWS_DEFAULT, 0),
+        (None, None, At::Oldest) => (0, ROWS_DEFAULT),
+        (None, None, _) => (ROWS_DEFAULT / 2, ROWS_DEFAULT / 2),
+        (before, after, _) => (before.unwrap_or(0), after.unwrap_or(0)),
+    };
+    if before.checked_add(after).is_none_or(|rows| rows > ROWS_MAX) {
         let text = format!("before and after may be {ROWS_MAX} together at most");
         return Err(Refused::bad_request(text));
     }
-    Ok(query)
+    Ok(Query { at, before, after })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(crate) mod blob;
 pub(crate) mod channel;
 pub(crate) mod check;
 pub mod command;
+mod damage;
 pub(crate) mod erase;
 pub mod event;
 mod mark;

@@ -14,6 +14,7 @@ use crate::limits::{
     IDEMPOTENCY_MS, RETENTION_EVERY, TAIL_BYTES, TAIL_BYTES_NEWEST, TAIL_CHANGES,
     TAIL_CHANGES_NEWEST,
 };
+use crate::metrics;
 use crate::ranks::RankCache;
 use crate::reader::{Reader, View};
 use crate::retention::{self, Rule, rule_of};
@@ -167,9 +168,12 @@ impl Worker {
     /// Notes what a run before this one left.
     fn survey(&self) -> Result<(), crate::reader::ReadError> {
         let view = self.reader.view();
-        for channel in view.channels()? {
-            for job in due(&view, &channel.channel)? {
-                self.shared.state().jobs.insert(job);
+        for channel in view.channel_names()? {
+            match due(&view, &channel) {
+                Ok(due) => self.shared.state().jobs.extend(due),
+                Err(error) => {
+                    tracing::error!(channel, %error, "the tails of a channel cannot be looked through");
+                }
             }
         }
         Ok(())
@@ -177,7 +181,7 @@ impl Worker {
 
     /// Has the writer drop what the rules say, a bounded part at a time.
     fn sweep(&self) -> Result<(), Gone> {
-        let channels = match self.reader.view().channels() {
+        let channels = match self.reader.view().channel_names() {
             Ok(channels) => channels,
             Err(error) => {
                 tracing::error!(%error, "the channels cannot be looked through");
@@ -185,10 +189,10 @@ impl Worker {
             }
         };
         for channel in channels {
-            let Some(rule) = rule_of(&self.retention, &channel.channel) else { continue };
+            let Some(rule) = rule_of(&self.retention, &channel) else { continue };
             loop {
                 let began = Instant::now();
-                if !self.drop_some(&channel.channel, rule)? {
+                if !self.drop_some(&channel, rule)? {
                     break;
                 }
                 if self.rest(3 * began.elapsed()) {
@@ -205,7 +209,10 @@ impl Worker {
             Ok(windows) if windows.is_empty() => return Ok(false),
             Ok(windows) => windows,
             Err(error) => {
-                tracing::error!(%error, "a channel cannot be looked through");
+                if error.is_damage() {
+                    metrics::damaged_row();
+                }
+                tracing::error!(channel, %error, "a channel's retention cannot be looked through");
                 return Ok(false);
             }
         };
@@ -217,7 +224,8 @@ impl Worker {
         let windows = Box::new(DropWindows { channel: channel.to_owned(), windows, hash });
         let (reply, done) = oneshot::channel();
         self.submit(Command::Drop { windows, reply })?;
-        let dropped = done.blocking_recv().map_err(|_| Gone)?;
+        // What is refused is in the log: the next sweep asks again.
+        let Ok(dropped) = done.blocking_recv().map_err(|_| Gone)? else { return Ok(false) };
         tracing::info!(dropped.windows, dropped.messages, "messages beyond the retention dropped");
         Ok(dropped.windows > 0)
     }
@@ -269,7 +277,10 @@ impl Worker {
                 let (reply, done) = oneshot::channel();
                 self.submit(Command::Compacted { compacted: Box::new(compacted), reply })?;
                 // Until it is put, the same tail would be found too long again.
-                done.blocking_recv().map_err(|_| Gone)
+                if done.blocking_recv().map_err(|_| Gone)?.is_err() {
+                    self.given_up.insert(job.clone(), generation);
+                }
+                Ok(())
             }
             Err(error) => {
                 let error = crate::commit::chain(&error);

@@ -10,8 +10,8 @@ use crate::commit::blob;
 use crate::commit::thread::{Queue, Queued, run};
 use crate::commit::writer::{Command, ReadySend, Writer};
 use crate::commit::{
-    AnnotateRequest, Code, Mark, NewBlob, Note, Publish, Push, PushOutcome, PushRefusal, Refusal,
-    SendRequest, Sent,
+    AnnotateRequest, Code, Mark, NewBlob, Note, Publish, Push, PushOutcome, Refusal, SendRequest,
+    Sent,
 };
 use crate::compact::Compactor;
 use crate::disk::DiskRoom;
@@ -138,8 +138,7 @@ impl Engine {
             .and_then(|()| check_user(&push.from.user).map_err(|error| (Code::BadRequest, error)));
         if let Err((code, error)) = names {
             let refusal = Refusal::new(code, error.to_string());
-            let refused = Some(PushRefusal { chunk_index: 0, refusal });
-            return Ok(PushOutcome { stored: Vec::new(), refused });
+            return Ok(PushOutcome::refused(refusal));
         }
         // A nack would be final and the client would lose what it wrote: it has to wait.
         if !self.inner.disk.wait(DISK_PATIENCE).await {

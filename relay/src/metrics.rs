@@ -71,6 +71,11 @@ pub(crate) fn ponged(after: Duration) {
     histogram!("backscroll_ping_pong_seconds").record(after);
 }
 
+/// Notes a row that is damaged, which cost one command or read its answer.
+pub(crate) fn damaged_row() {
+    counter!("backscroll_damaged_rows_total").increment(1);
+}
+
 /// The figures of the writer's batches.
 #[derive(Debug)]
 pub(crate) struct CommitMetrics {

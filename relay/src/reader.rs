@@ -15,6 +15,7 @@ pub(crate) use unseen::runs_of;
 
 use crate::index::MessageRow;
 use crate::limits::{MARKS_OPEN_MAX, MARKS_SCAN_MAX};
+use crate::metrics;
 use crate::ranks::RankCache;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
@@ -56,6 +57,14 @@ pub enum ReadError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ReadError {
+    /// Whether rows are damaged, while others can be read.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_damage())
+    }
 }
 
 /// A channel in a list.
@@ -163,7 +172,7 @@ impl View<'_> {
     }
 
     /// At most `limit` of the channels that are `wanted` and whose names come after `after`, by
-    /// name.
+    /// name. One whose head is damaged seems empty.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -176,6 +185,41 @@ impl View<'_> {
         limit: usize,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<ChannelSummary>, ReadError> {
+        let names = self.names_after(after, limit, wanted)?;
+        let mut channels = Vec::with_capacity(names.len());
+        for channel in names {
+            let Head { seq, total, newest, .. } = match self.head(&channel) {
+                // The others are to be found all the same.
+                Err(error) if error.is_damage() => {
+                    metrics::damaged_row();
+                    tracing::error!(channel, %error, "a channel's head cannot be read");
+                    Head::default()
+                }
+                head => head?,
+            };
+            let newest_at = newest.map(MessageId::time_ms);
+            channels.push(ChannelSummary { channel, total, seq, newest_at });
+        }
+        Ok(channels)
+    }
+
+    /// The names of all channels, also of those whose heads are damaged.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    ///
+    /// # Complexity
+    /// O(channels).
+    pub(crate) fn channel_names(&self) -> Result<Vec<String>, ReadError> {
+        self.names_after(None, usize::MAX, |_| true)
+    }
+
+    fn names_after(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, ReadError> {
         let mut names = Vec::new();
         let mut range = keys::channel_names();
         if let Some(after) = after {
@@ -186,13 +230,7 @@ impl View<'_> {
             names.extend(name.map(str::to_owned));
             if names.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        let mut channels = Vec::with_capacity(names.len());
-        for channel in names {
-            let Head { seq, total, newest, .. } = self.head(&channel)?;
-            let newest_at = newest.map(MessageId::time_ms);
-            channels.push(ChannelSummary { channel, total, seq, newest_at });
-        }
-        Ok(channels)
+        Ok(names)
     }
 
     /// How many windows a channel has.

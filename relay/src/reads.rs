@@ -1,5 +1,6 @@
 //! Reads of the store from async code: on blocking threads, a bounded number at a time.
 
+use crate::metrics;
 use crate::reader::{ReadError, Reader, View};
 use crate::refused::Refused;
 use std::sync::Arc;
@@ -67,6 +68,9 @@ fn refused_of(error: &ReadError) -> Refused {
     match error {
         ReadError::Query(error) => error.clone().into(),
         error => {
+            if error.is_damage() {
+                metrics::damaged_row();
+            }
             tracing::error!(error = %Causes(error), "a read failed");
             Refused::retry()
         }

@@ -90,6 +90,15 @@ pub enum StoreError {
     /// A column family is not there.
     #[error("the store has no rows of kind {0}")]
     NoFamily(&'static str),
+    /// A file does not give its rows back.
+    #[error("rows of kind {family} cannot be read from the files")]
+    Unreadable {
+        /// The family's name.
+        family: &'static str,
+        /// What the database says.
+        #[source]
+        source: rocksdb::Error,
+    },
     /// A row does not read back.
     #[error("a row of kind {family} is damaged: {what}")]
     Damaged {
@@ -122,6 +131,20 @@ impl StoreError {
     /// A row of `family` does not read back.
     pub(crate) const fn damaged(family: Family, what: &'static str) -> Self {
         Self::Damaged { family: family.name(), what }
+    }
+
+    /// Rows of `family` are not read: for damage of its own, or because the disk fails.
+    fn reading(family: Family, source: rocksdb::Error) -> Self {
+        match source.kind() {
+            rocksdb::ErrorKind::Corruption => Self::Unreadable { family: family.name(), source },
+            _ => Self::Database(source),
+        }
+    }
+
+    /// Whether rows are damaged, while the store goes on: others can be read and written.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Unreadable { .. })
     }
 
     /// RocksDB tells a held lock by its text only.

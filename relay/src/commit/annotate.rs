@@ -28,19 +28,6 @@ pub(super) fn annotate(
     channel: &mut Channel,
     request: &AnnotateRequest,
     now_ms: u64,
-) -> Result<Result<Sent, Refusal>, StoreError> {
-    match try_annotate(work, channel, request, now_ms) {
-        Ok(sent) => Ok(Ok(sent)),
-        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
-        Err(Stop::Store(error)) => Err(error),
-    }
-}
-
-fn try_annotate(
-    work: &mut Work<'_>,
-    channel: &mut Channel,
-    request: &AnnotateRequest,
-    now_ms: u64,
 ) -> Result<Sent, Stop> {
     let id = request.id;
     let Some(row) = message(&work.txn, channel, id)? else {

@@ -7,9 +7,11 @@
 //! ```
 //! What was begun and not finished when the process ended is taken back before the writer starts.
 
+use super::check::Stop;
 use super::command::{Code, NewBlob, Refusal};
 use super::writer::Work;
 use crate::limits::BLOB_PART_BYTES;
+use crate::metrics;
 use crate::store::kv::{Batch, Direction, Durability, Family, Snapshot};
 use crate::store::rows::{BlobReservedRow, BlobRow, BlobUsageRow, Row};
 use crate::store::{Store, StoreError, keys};
@@ -27,33 +29,27 @@ pub(crate) fn parts(blob: &NewBlob) -> impl Iterator<Item = (Vec<u8>, bytes::Byt
 
 /// Counts an attachment and puts its first part; false if it is there. Whoever asks has checked the
 /// hash, and finishes it.
-pub(super) fn begin_blob(
-    work: &mut Work<'_>,
-    blob: &NewBlob,
-) -> Result<Result<bool, Refusal>, StoreError> {
+pub(super) fn begin_blob(work: &mut Work<'_>, blob: &NewBlob) -> Result<bool, Stop> {
     if work.txn.get(Family::Blobs, &keys::blob(&blob.sha256))?.is_some() {
-        return Ok(Ok(false));
+        return Ok(false);
     }
     let reserved_key = keys::blob_reserved(&blob.sha256);
     if work.txn.get(Family::Blobs, &reserved_key)?.is_some() {
         let text = "this attachment is being stored already, ask again";
-        return Ok(Err(Refusal::new(Code::Retry, text)));
+        return Err(Refusal::new(Code::Retry, text).into());
     }
     let usage_key = keys::blob_usage(&blob.user);
     let usage = work.txn.get(Family::Blobs, &usage_key)?;
     let usage = usage.map(|row| BlobUsageRow::decode(&row)).transpose()?.unwrap_or_default();
     let bytes = blob.bytes.len() as u64;
-    let used = match room(usage, bytes, blob.quota_bytes) {
-        Ok(used) => used,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+    let used = room(usage, bytes, blob.quota_bytes)?;
     let row = BlobReservedRow { user: blob.user.clone(), bytes };
     work.txn.put(Family::Blobs, reserved_key, row.encode());
     work.txn.put(Family::Blobs, usage_key, BlobUsageRow { bytes: used }.encode());
     if let Some((key, bytes)) = parts(blob).next() {
         work.txn.put(Family::Blobs, key, bytes.to_vec());
     }
-    Ok(Ok(true))
+    Ok(true)
 }
 
 /// Puts the row of an attachment whose parts are there.
@@ -74,19 +70,16 @@ pub(super) fn finish_blob(work: &mut Work<'_>, blob: &NewBlob) {
 /// O(parts of these attachments): as many as were stored at a time.
 pub(crate) fn take_back_unfinished(store: &Store) -> Result<usize, StoreError> {
     let snapshot = store.snapshot();
-    let (mut found, mut damage) = (Vec::new(), None);
+    let mut found = Vec::new();
     let range = keys::blobs_reserved();
     let scanned = keys::bounds(&range);
     snapshot.scan(Family::Blobs, scanned, Direction::Forward, &mut |key, row| {
         match BlobReservedRow::decode(row) {
             Ok(row) => found.extend(keys::sha256_of(key).map(|sha256| (sha256, row))),
-            Err(error) => damage = Some(error),
+            Err(error) => tell_damage(&error),
         }
         ControlFlow::Continue(())
     })?;
-    if let Some(error) = damage {
-        return Err(error);
-    }
     if found.is_empty() {
         return Ok(0);
     }
@@ -101,13 +94,23 @@ pub(crate) fn take_back_unfinished(store: &Store) -> Result<usize, StoreError> {
     }
     for (user, unused) in usages {
         let key = keys::blob_usage(user);
-        let usage = snapshot.get(Family::Blobs, &key)?;
-        let usage = usage.map(|row| BlobUsageRow::decode(&row)).transpose()?.unwrap_or_default();
-        let bytes = usage.bytes.saturating_sub(unused);
-        batch.put(Family::Blobs, key, BlobUsageRow { bytes }.encode());
+        let usage = snapshot.get(Family::Blobs, &key)?.unwrap_or_default();
+        match BlobUsageRow::decode(&usage) {
+            Ok(BlobUsageRow { bytes }) => {
+                let bytes = bytes.saturating_sub(unused);
+                batch.put(Family::Blobs, key, BlobUsageRow { bytes }.encode());
+            }
+            Err(error) => tell_damage(&error),
+        }
     }
     store.kv().write(batch, Durability::Sync)?;
     Ok(found.len())
+}
+
+/// A relay does not stay down for a row that its repair mends.
+fn tell_damage(error: &StoreError) {
+    metrics::damaged_row();
+    tracing::error!(%error, "a row of attachments is damaged: run `backscroll check --repair`");
 }
 
 /// What a user has used with so many bytes more.

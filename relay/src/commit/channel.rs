@@ -1,6 +1,7 @@
 //! What the writer keeps at hand of a channel in use. All of it can be read again from the store.
 //!
-//! It may be changed while a batch is open: if the batch fails, nothing more is ever written.
+//! It may be changed while a batch is open: if the batch fails, nothing more is ever written, and if
+//! one command of it does, the channel is set back.
 
 use crate::limits::{WRITER_AUTHORS_MAX, WRITER_WINDOWS_MAX};
 use crate::ranks::Ranks;
@@ -33,6 +34,13 @@ pub(crate) struct Channel {
     author_uses: u64,
     /// Writes the relay's annotations.
     annotator: Option<ActorId16>,
+}
+
+/// What of a channel is set back when a command fails half-way.
+#[derive(Debug)]
+pub(super) struct Before {
+    head: HeadRow,
+    is_stored: bool,
 }
 
 impl Channel {
@@ -72,6 +80,21 @@ impl Channel {
             author_uses: 0,
             annotator: None,
         })
+    }
+
+    /// What [`Self::set_back`] needs.
+    pub(super) fn before(&self) -> Before {
+        Before { head: self.head.clone(), is_stored: self.is_stored }
+    }
+
+    /// Forgets all that a command changed whose rows are taken back. The relay's authors may be ahead
+    /// of them: they do not write again.
+    pub(super) fn set_back(&mut self, before: Before) {
+        let Before { head, is_stored } = before;
+        (self.head, self.is_stored) = (head, is_stored);
+        (self.ranks, self.annotator) = (None, None);
+        self.windows.clear();
+        self.authors.clear();
     }
 
     /// The directory row of a window.

@@ -10,7 +10,7 @@ use crate::index::is_erased;
 use crate::limits::REACTIONS_BYTES_MAX;
 use crate::store::StoreError;
 use crate::store::keys;
-use crate::store::kv::{Family, Snapshot};
+use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{ActorRow, HashRow, IndexRow, LogRow, Row};
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Annotations};
 use backscroll_core::change::{
@@ -20,6 +20,7 @@ use backscroll_core::limits::FUTURE_MS_MAX;
 use backscroll_core::message::{BodyError, Content, ContentError, MessageId};
 use backscroll_core::window::Window;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The document that a change is for.
@@ -126,7 +127,8 @@ pub(super) fn check(
                 None if !author.user.is_empty() && !quota.allows_window(author.user, now_ms) => {
                     return refuse(Code::RateLimited, "too many new windows in an hour");
                 }
-                _ => {}
+                None => check_is_new(rows, channel, target.window)?,
+                Some(_) => {}
             }
         }
         ChangeBody::Annotations(ops) => {
@@ -209,6 +211,19 @@ fn stored_seq(
     Ok(is_same.then_some(row.seq))
 }
 
+/// A window without an entry has no messages, or its entry is lost.
+fn check_is_new(rows: &dyn Snapshot, channel: &Channel, window: Window) -> Result<(), StoreError> {
+    let (range, mut has_messages) = (keys::members(channel.number, window), false);
+    rows.scan(Family::Members, keys::bounds(&range), Direction::Forward, &mut |_, _| {
+        has_messages = true;
+        ControlFlow::Break(())
+    })?;
+    if has_messages {
+        return Err(StoreError::damaged(Family::Directory, "a window with messages is missing"));
+    }
+    Ok(())
+}
+
 fn check_history(
     rows: &dyn Snapshot,
     channel: &Channel,
@@ -227,7 +242,10 @@ fn check_history(
     };
     let dep_max_op = |hash: &_| {
         let row = get(Family::Hashes, keys::hash(number, window, hash))?;
-        HashRow::decode(&row).ok().map(|row| row.max_op)
+        // A damaged row is no reason to refuse the change for good.
+        let row = HashRow::decode(&row)
+            .map_err(|error| failed.borrow_mut().get_or_insert(error).is_damage());
+        row.ok().map(|row| row.max_op)
     };
     let has_op = |key: &str, counter, actor: &_| {
         get(Family::Annotations, keys::annotation(number, window, key, counter, actor)).is_some()
@@ -309,6 +327,10 @@ fn check_annotation(
     let id = op.target.id();
     let row = message(rows, channel, id)?.filter(|row| row.level == window.level());
     let Some(row) = row else {
+        let member = keys::member(channel.number, window, id);
+        if rows.get(Family::Members, &member)?.is_some() {
+            return Err(StoreError::damaged(Family::Index, "a listed message is missing").into());
+        }
         return refuse(Code::NotFound, format!("message {id} is not in window {window}"));
     };
     let Rights { bridge, moderate, replicate } = author.rights;

@@ -35,6 +35,14 @@ pub struct PushOutcome {
     pub refused: Option<PushRefusal>,
 }
 
+impl PushOutcome {
+    /// Nothing of it is stored.
+    #[must_use]
+    pub const fn refused(refusal: Refusal) -> Self {
+        Self { stored: Vec::new(), refused: Some(PushRefusal { chunk_index: 0, refusal }) }
+    }
+}
+
 /// The first chunk that was refused; it refuses all after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushRefusal {

@@ -13,7 +13,7 @@
 
 use super::apply::apply;
 use super::channel::Channel;
-use super::check::{Target, content_of, message};
+use super::check::{Stop, Target, content_of, message};
 use super::command::{Code, Refusal};
 use super::event::{Committed, CommittedEntry};
 use super::writer::Work;
@@ -80,8 +80,8 @@ pub(super) fn erase(
     work: &mut Work<'_>,
     channel: &mut Channel,
     request: &Erase,
-) -> Result<Result<ErasedWindow, Refusal>, StoreError> {
-    let refuse = |text: String| Ok(Err(Refusal::new(Code::BadRequest, text)));
+) -> Result<ErasedWindow, Stop> {
+    let refuse = |text: String| Err(Refusal::new(Code::BadRequest, text).into());
     if request.ids.len() > CHANGE_OPS_MAX {
         return refuse(format!("at most {CHANGE_OPS_MAX} messages are erased at once"));
     }
@@ -104,7 +104,7 @@ pub(super) fn erase(
         erased.insert(*id);
     }
     if erased.is_empty() {
-        return Ok(Ok(ErasedWindow { erased: 0, ranges }));
+        return Ok(ErasedWindow { erased: 0, ranges });
     }
     // Automerge panics on some damage, and one command must not take the writer down.
     let rewrite = || rewrite(window, request.actors, &messages, &erased);
@@ -120,7 +120,7 @@ pub(super) fn erase(
     }
     let bytes = messages.values().map(|row| row.body.len() as u64).sum();
     put(work, channel, request, (entry, bytes), rewritten)?;
-    Ok(Ok(ErasedWindow { erased: erased.len() as u64, ranges }))
+    Ok(ErasedWindow { erased: erased.len() as u64, ranges })
 }
 
 fn rewrite(

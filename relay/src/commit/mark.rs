@@ -1,13 +1,12 @@
 //! Read states and delivered marks (design 4.4).
 
 use super::channel::Channel;
-use super::check::check_future;
+use super::check::{Stop, check_future};
 use super::command::{Code, Mark, Refusal};
 use super::event::{Committed, CommittedMark};
 use super::writer::Work;
 use crate::engine::now_ms;
 use crate::limits::UNSEEN_RUNS_MAX;
-use crate::store::StoreError;
 use crate::store::keys;
 use crate::store::kv::{Family, Snapshot};
 use crate::store::rows::Row;
@@ -20,8 +19,8 @@ pub(super) fn merge_mark(
     channel: &Channel,
     mark: &Mark,
     epoch: [u8; 16],
-) -> Result<Result<(), Refusal>, StoreError> {
-    let refuse = |text: &str| Ok(Err(Refusal::new(Code::BadRequest, text)));
+) -> Result<(), Stop> {
+    let refuse = |text: &str| Err(Refusal::new(Code::BadRequest, text).into());
     if mark.epoch != epoch {
         return refuse("the mark is of another epoch");
     }
@@ -30,14 +29,12 @@ pub(super) fn merge_mark(
     }
     // A client with a fast clock would have everything read that is written until then.
     let read_ms = mark.read.map_or(0, |read| read.time_ms());
-    if let Err(refusal) = check_future(read_ms, now_ms()) {
-        return Ok(Err(refusal));
-    }
+    check_future(read_ms, now_ms())?;
     if mark.unseen_late.len() > UNSEEN_RUNS_MAX {
         return refuse("too many unseen late runs");
     }
     if !channel.is_stored {
-        return Ok(Ok(()));
+        return Ok(());
     }
     let key = keys::read_state(channel.number, &mark.user);
     let before =
@@ -50,7 +47,7 @@ pub(super) fn merge_mark(
         unseen_late: mark.unseen_late.clone(),
     });
     if !is_news {
-        return Ok(Ok(()));
+        return Ok(());
     }
     work.txn.put(Family::Reads, key, row.encode());
     work.done.events.push(Committed::Mark(CommittedMark {
@@ -61,5 +58,5 @@ pub(super) fn merge_mark(
         delivered: row.delivered,
         unseen_late: row.unseen_late,
     }));
-    Ok(Ok(()))
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! resume, because a difference cannot tell of windows that are gone.
 
 use super::channel::Channel;
+use super::check::Stop;
 use super::erase::{delete_all, members_of, seqs_of};
 use super::event::{Committed, CommittedDrop};
 use super::writer::Work;
@@ -42,7 +43,7 @@ pub(super) fn drop_windows(
     channel: &mut Channel,
     request: &DropWindows,
     epoch: [u8; 16],
-) -> Result<DroppedWindows, StoreError> {
+) -> Result<DroppedWindows, Stop> {
     let mut dropped = DroppedWindows::default();
     for (window, latest_seq) in &request.windows {
         let row = channel.window(&work.txn, *window)?;

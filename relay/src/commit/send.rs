@@ -4,6 +4,7 @@
 use super::channel::Channel;
 use super::check::{Author, Stop, Target, chain, check_future, content_of, message};
 use super::command::{Code, Refusal, Sent};
+use super::damage;
 use super::writer::{Answer, ReadySend, Reply, Work};
 use crate::index::is_erased;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_MESSAGES_MAX, IDEMPOTENCY_MS};
@@ -76,18 +77,17 @@ impl Groups {
                 work.answers.push(Answer::Send(reply, Ok(sent)));
                 return Ok(());
             }
-            Err(Stop::Refused(refusal)) => {
-                work.answers.push(Answer::Send(reply, Err(refusal)));
-                return Ok(());
-            }
-            Err(Stop::Store(error)) => return Err(error),
+            Err(stop) => return refuse(work, channel, stop, reply),
+        };
+        let window = match self.home(work, channel, id) {
+            Ok(window) => window,
+            Err(error) => return refuse(work, channel, error.into(), reply),
         };
         if let Some(digest) = &send.idempotency {
             let key = keys::idempotency(channel.number, digest);
             let row = IdempotencyRow { at_ms: send.now_ms, id };
             work.txn.put(Family::Idempotency, key, row.encode());
         }
-        let window = self.home(work, channel, id)?;
         let key = (channel.number, window);
         let is_over = self.groups.get(&key).is_some_and(|group| {
             group.messages.len() >= GROUP_MESSAGES_MAX
@@ -250,23 +250,12 @@ impl Groups {
             replies.push((id, reply));
             entries.push((id, body));
         }
-        let generation = channel.window(&work.txn, window)?.map_or(0, |row| row.entry.generation);
-        let target = Target { window, generation, doc: DocKind::Messages };
-        let stored = match channel.author(window)?.write(&entries) {
-            Ok(authored) => {
-                work.store(channel, target, Author::RELAY, &authored.chunk.into(), now_ms)
-            }
-            Err(error) => Err(Stop::Refused(Refusal::new(Code::BadChange, chain(&error)))),
-        };
-        let first_seq = match stored {
-            Ok(seq) => Ok(seq),
-            Err(Stop::Store(error)) => return Err(error),
-            Err(Stop::Refused(refusal)) => {
-                // The author is now ahead of the store: it must not write again.
-                channel.retire_author(window);
-                Err(refusal)
-            }
-        };
+        let stored = write(work, channel, window, &entries, now_ms);
+        let first_seq = damage::answer_to(&channel.name, stored)?;
+        if first_seq.is_err() {
+            // The author is now ahead of the store: it must not write again.
+            channel.retire_author(window);
+        }
         for (position, (id, reply)) in (0..).zip(replies) {
             let sent = match &first_seq {
                 Ok(first) => Ok(Sent { id, seq: first + position, duplicate: false }),
@@ -276,6 +265,33 @@ impl Groups {
         }
         Ok(())
     }
+}
+
+/// Answers a send that gets no place.
+fn refuse(
+    work: &mut Work<'_>,
+    channel: &Channel,
+    stop: Stop,
+    reply: Reply<Result<Sent, Refusal>>,
+) -> Result<(), StoreError> {
+    let answer = damage::answer_to(&channel.name, Err(stop))?;
+    work.answers.push(Answer::Send(reply, answer));
+    Ok(())
+}
+
+/// Authors messages as one change and stores it; gives its first seq.
+fn write(
+    work: &mut Work<'_>,
+    channel: &mut Channel,
+    window: Window,
+    entries: &[(MessageId, Vec<u8>)],
+    now_ms: u64,
+) -> Result<u64, Stop> {
+    let generation = channel.window(&work.txn, window)?.map_or(0, |row| row.entry.generation);
+    let target = Target { window, generation, doc: DocKind::Messages };
+    let authored = channel.author(window)?.write(entries);
+    let authored = authored.map_err(|error| Refusal::new(Code::BadChange, chain(&error)))?;
+    work.store(channel, target, Author::RELAY, &authored.chunk.into(), now_ms)
 }
 
 /// Forgets idempotency keys older than `before_ms`.

@@ -8,6 +8,7 @@ use super::check::{Author, New, Stop, Target, Verdict, check};
 use super::command::{
     AnnotateRequest, Mark, NewBlob, Push, PushOutcome, PushRefusal, Refusal, SendRequest, Sent,
 };
+use super::damage;
 use super::erase::{Erase, ErasedWindow, erase};
 use super::event::Committed;
 use super::mark::merge_mark;
@@ -96,7 +97,7 @@ pub(crate) enum Command {
     /// Answered when it is put, or found to be outdated.
     Compacted {
         compacted: Box<Compacted>,
-        reply: Reply<()>,
+        reply: Reply<Result<(), Refusal>>,
     },
     /// Idempotency keys older than this are forgotten.
     Expire {
@@ -110,8 +111,44 @@ pub(crate) enum Command {
     /// Drops whole windows, with all that is in them.
     Drop {
         windows: Box<DropWindows>,
-        reply: Reply<DroppedWindows>,
+        reply: Reply<Result<DroppedWindows, Refusal>>,
     },
+}
+
+impl Command {
+    /// The channel that it is about, if it is about one.
+    fn channel(&self) -> Option<&str> {
+        Some(match self {
+            Self::Push { push, .. } => &push.channel,
+            Self::Send { send, .. } => &send.request.channel,
+            Self::Annotate { request, .. } => &request.channel,
+            Self::Mark { mark, .. } => &mark.channel,
+            Self::Compacted { compacted, .. } => &compacted.channel,
+            Self::Erase { erase, .. } => &erase.channel,
+            Self::Drop { windows, .. } => &windows.channel,
+            Self::BlobBegin { .. }
+            | Self::BlobPart { .. }
+            | Self::BlobFinish { .. }
+            | Self::Expire { .. } => return None,
+        })
+    }
+
+    /// The answer that refuses it.
+    fn refused(self, refusal: Refusal) -> Option<Answer> {
+        Some(match self {
+            Self::Push { reply, .. } => Answer::Push(reply, PushOutcome::refused(refusal)),
+            Self::Send { reply, .. } | Self::Annotate { reply, .. } => {
+                Answer::Send(reply, Err(refusal))
+            }
+            Self::Mark { reply, .. } | Self::Compacted { reply, .. } => {
+                Answer::Put(reply, Err(refusal))
+            }
+            Self::BlobBegin { reply, .. } => Answer::Blob(reply, Err(refusal)),
+            Self::Erase { reply, .. } => Answer::Erased(reply, Err(refusal)),
+            Self::Drop { reply, .. } => Answer::Dropped(reply, Err(refusal)),
+            Self::BlobPart { .. } | Self::BlobFinish { .. } | Self::Expire { .. } => return None,
+        })
+    }
 }
 
 /// A document whose tail of raw changes has grown beyond its bound.
@@ -134,11 +171,12 @@ pub(crate) struct Done {
 pub(super) enum Answer {
     Push(Reply<PushOutcome>, PushOutcome),
     Send(Reply<Result<Sent, Refusal>>, Result<Sent, Refusal>),
-    Mark(Reply<Result<(), Refusal>>, Result<(), Refusal>),
+    /// To a mark, or a saved document.
+    Put(Reply<Result<(), Refusal>>, Result<(), Refusal>),
     Blob(Reply<Result<bool, Refusal>>, Result<bool, Refusal>),
     Done(Reply<()>),
     Erased(Reply<Result<ErasedWindow, Refusal>>, Result<ErasedWindow, Refusal>),
-    Dropped(Reply<DroppedWindows>, DroppedWindows),
+    Dropped(Reply<Result<DroppedWindows, Refusal>>, Result<DroppedWindows, Refusal>),
 }
 
 impl Answer {
@@ -147,7 +185,7 @@ impl Answer {
         match self {
             Self::Push(reply, outcome) => drop(reply.send(outcome)),
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
-            Self::Mark(reply, outcome) => drop(reply.send(outcome)),
+            Self::Put(reply, outcome) => drop(reply.send(outcome)),
             Self::Blob(reply, outcome) => drop(reply.send(outcome)),
             Self::Done(reply) => drop(reply.send(())),
             Self::Erased(reply, outcome) => drop(reply.send(outcome)),
@@ -281,9 +319,9 @@ impl<'a> Work<'a> {
         for (chunk_index, chunk) in (0..).zip(chunks) {
             match self.store(channel, target, author, chunk, now_ms) {
                 Ok(seq) => outcome.stored.push(seq),
-                Err(Stop::Store(error)) => return Err(error),
-                Err(Stop::Refused(refusal)) => {
-                    outcome.refused = Some(PushRefusal { chunk_index, refusal });
+                Err(stop) => {
+                    let refusal = damage::answer_to(&channel.name, Err::<(), _>(stop))?.err();
+                    outcome.refused = refusal.map(|refusal| PushRefusal { chunk_index, refusal });
                     break;
                 }
             }
@@ -291,9 +329,41 @@ impl<'a> Work<'a> {
         Ok(outcome)
     }
 
-    /// Checks a chunk and puts its rows; gives its first seq. A refused one leaves nothing: all is
-    /// checked before anything is put.
+    /// Does something in a channel wholly or not at all: what the store fails half-way leaves neither
+    /// rows nor events, and the channel as it was.
+    pub(super) fn wholly<T>(
+        &mut self,
+        channel: &mut Channel,
+        act: impl FnOnce(&mut Self, &mut Channel) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let (before, events) = (channel.before(), self.done.events.len());
+        self.txn.begin();
+        let result = act(self, channel);
+        if matches!(result, Err(Stop::Store(_))) {
+            self.txn.take_back();
+            self.done.events.truncate(events);
+            channel.set_back(before);
+        } else {
+            self.txn.keep();
+        }
+        result
+    }
+
+    /// Checks a chunk and puts its rows; gives its first seq. A refused one leaves nothing.
     pub(super) fn store(
+        &mut self,
+        channel: &mut Channel,
+        target: Target,
+        author: Author<'_>,
+        chunk: &bytes::Bytes,
+        now_ms: u64,
+    ) -> Result<u64, Stop> {
+        self.wholly(channel, |work, channel| {
+            work.check_and_put(channel, target, author, chunk, now_ms)
+        })
+    }
+
+    fn check_and_put(
         &mut self,
         channel: &mut Channel,
         target: Target,
@@ -360,7 +430,7 @@ pub(crate) fn put_compacted(
     Ok(())
 }
 
-/// Carries out one command of a batch.
+/// Carries out one command of a batch. One that meets damage is refused, and the batch goes on.
 fn carry_out(
     command: Command,
     names: &mut Names<'_>,
@@ -368,31 +438,71 @@ fn carry_out(
     work: &mut Work<'_>,
     epoch: [u8; 16],
 ) -> Result<(), StoreError> {
-    match command {
+    let Some(name) = command.channel() else { return carry_out_elsewhere(command, work) };
+    match names.get(&mut work.txn, name) {
+        Ok(channel) => carry_out_in(command, channel, groups, work, epoch),
+        Err(error) => {
+            let refusal = damage::refusal(name, error)?;
+            work.answers.extend(command.refused(refusal));
+            Ok(())
+        }
+    }
+}
+
+/// Carries out a command that is about a channel.
+fn carry_out_in(
+    command: Command,
+    channel: &mut Channel,
+    groups: &mut Groups,
+    work: &mut Work<'_>,
+    epoch: [u8; 16],
+) -> Result<(), StoreError> {
+    let name = channel.name.clone();
+    let answer = match command {
         Command::Push { push, now_ms, reply } => {
-            let channel = names.get(&mut work.txn, &push.channel)?;
             groups.flush(work, channel, now_ms)?;
-            let outcome = work.push(channel, &push, now_ms)?;
-            work.answers.push(Answer::Push(reply, outcome));
+            Answer::Push(reply, work.push(channel, &push, now_ms)?)
         }
-        Command::Send { send, reply } => {
-            let channel = names.get(&mut work.txn, &send.request.channel)?;
-            groups.add(work, channel, *send, reply)?;
-        }
+        Command::Send { send, reply } => return groups.add(work, channel, *send, reply),
         Command::Annotate { request, now_ms, reply } => {
-            let channel = names.get(&mut work.txn, &request.channel)?;
             // It may be about a message that waits in a group.
             groups.flush(work, channel, now_ms)?;
-            let outcome = annotate(work, channel, &request, now_ms)?;
-            work.answers.push(Answer::Send(reply, outcome));
+            let outcome = annotate(work, channel, &request, now_ms);
+            Answer::Send(reply, damage::answer_to(&name, outcome)?)
         }
         Command::Mark { mark, reply } => {
-            let channel = names.get(&mut work.txn, &mark.channel)?;
-            let outcome = merge_mark(work, channel, &mark, epoch)?;
-            work.answers.push(Answer::Mark(reply, outcome));
+            let outcome = merge_mark(work, channel, &mark, epoch);
+            Answer::Put(reply, damage::answer_to(&name, outcome)?)
         }
+        Command::Compacted { compacted, reply } => {
+            let outcome = put_compacted(&mut work.txn, channel, *compacted);
+            Answer::Put(reply, damage::answer_to(&name, outcome.map_err(Stop::from))?)
+        }
+        Command::Erase { erase: request, reply } => {
+            groups.flush(work, channel, 0)?;
+            let outcome = work.wholly(channel, |work, channel| erase(work, channel, &request));
+            Answer::Erased(reply, damage::answer_to(&name, outcome)?)
+        }
+        Command::Drop { windows, reply } => {
+            groups.flush(work, channel, 0)?;
+            let outcome =
+                work.wholly(channel, |work, channel| drop_windows(work, channel, &windows, epoch));
+            Answer::Dropped(reply, damage::answer_to(&name, outcome)?)
+        }
+        Command::BlobBegin { .. }
+        | Command::BlobPart { .. }
+        | Command::BlobFinish { .. }
+        | Command::Expire { .. } => return carry_out_elsewhere(command, work),
+    };
+    work.answers.push(answer);
+    Ok(())
+}
+
+/// Carries out a command that is about no channel.
+fn carry_out_elsewhere(command: Command, work: &mut Work<'_>) -> Result<(), StoreError> {
+    match command {
         Command::BlobBegin { blob, reply } => {
-            let outcome = begin_blob(work, &blob)?;
+            let outcome = damage::answer_to(damage::ATTACHMENTS, begin_blob(work, &blob))?;
             work.answers.push(Answer::Blob(reply, outcome));
         }
         Command::BlobPart { key, bytes, reply } => {
@@ -403,24 +513,8 @@ fn carry_out(
             finish_blob(work, &blob);
             work.answers.push(Answer::Done(reply));
         }
-        Command::Compacted { compacted, reply } => {
-            let channel = names.get(&mut work.txn, &compacted.channel)?;
-            put_compacted(&mut work.txn, channel, *compacted)?;
-            work.answers.push(Answer::Done(reply));
-        }
         Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
-        Command::Erase { erase: request, reply } => {
-            let channel = names.get(&mut work.txn, &request.channel)?;
-            groups.flush(work, channel, 0)?;
-            let outcome = erase(work, channel, &request)?;
-            work.answers.push(Answer::Erased(reply, outcome));
-        }
-        Command::Drop { windows, reply } => {
-            let channel = names.get(&mut work.txn, &windows.channel)?;
-            groups.flush(work, channel, 0)?;
-            let outcome = drop_windows(work, channel, &windows, epoch)?;
-            work.answers.push(Answer::Dropped(reply, outcome));
-        }
+        _ => debug_assert!(false, "{command:?} is about a channel"),
     }
     Ok(())
 }

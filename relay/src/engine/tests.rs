@@ -1,10 +1,12 @@
 //! The threads together: durable answers, live compaction, failure, shutdown.
 
 use super::*;
+use crate::bulk::Import;
 use crate::check::verify;
 use crate::commit::{Committed, Identity, NewMessage, Nobody};
 use crate::reader::HaveSeqs;
-use crate::store::kv::{Batch, Durability, Kv, Snapshot};
+use crate::store::keys;
+use crate::store::kv::{Batch, Direction, Durability, Family, Kv, Snapshot};
 use crate::store::memory::MemoryKv;
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Annotations};
 use backscroll_core::change::{ActorId16, ChangeBody, ChangeView, DocKind, MessageAuthor};
@@ -15,6 +17,7 @@ use backscroll_core::window::Window;
 use backscroll_core::wire::is_late;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
@@ -266,6 +269,64 @@ fn after_a_failed_write_nothing_is_acknowledged_or_told() {
     });
     assert_eq!(recorder.0.lock().unwrap().len(), 1);
     assert_eq!(engine.reader().view().head("c").unwrap().total, 1);
+    engine.shutdown();
+}
+
+/// Waits until something is so.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_retention_passes_over_damaged_channels_and_the_relay_goes_on() {
+    let store = Store::in_memory().unwrap();
+    // In the order in which they are looked through.
+    let kinds = [("a", Family::Meta), ("b", Family::Directory), ("c", Family::Members)];
+    let mut batch = Batch::new();
+    for (name, number) in ["a", "b", "c", "d"].into_iter().zip(1..) {
+        let mut import = Import::begin(&store, name, now_ms()).unwrap();
+        for i in 0..10 {
+            let body = Content::text("ada", "old").to_body().unwrap();
+            import.add(MessageId::from_parts(1_700_000_000_000 + i, 1), body).unwrap();
+        }
+        import.finish().unwrap();
+        let Some((_, family)) = kinds.iter().find(|(channel, _)| *channel == name) else {
+            continue;
+        };
+        let head = keys::head(number);
+        let range = match family {
+            Family::Meta => head.clone()..[head.as_slice(), &[0]].concat(),
+            _ => keys::channel(number),
+        };
+        let mut damage = |key: &[u8], _: &[u8]| {
+            batch.put(*family, key.to_vec(), vec![0xff; 3]);
+            std::ops::ControlFlow::Continue(())
+        };
+        let (snapshot, direction) = (store.snapshot(), Direction::Forward);
+        snapshot.scan(*family, keys::bounds(&range), direction, &mut damage).unwrap();
+    }
+    store.kv().write(batch, Durability::Sync).unwrap();
+    let rule = Rule { channel: "*".to_owned(), max_age: None, max_messages: Some(0) };
+    let disk = DiskRoom::endless();
+    let engine = Engine::start_on(store, Arc::new(Nobody), disk, vec![rule]).unwrap();
+    let reader = engine.reader();
+    wait_until("what is sound is dropped", || reader.view().head("d").unwrap().total == 0);
+    let names = |view: &crate::reader::View<'_>| {
+        view.channels().unwrap().into_iter().map(|one| (one.channel, one.total)).collect::<Vec<_>>()
+    };
+    let all = ["a", "b", "c", "d"].map(str::to_owned).into_iter().zip([0, 10, 10, 0]);
+    assert_eq!(names(&reader.view()), all.collect::<Vec<_>>(), "the list has all of them");
+    let runtime = runtime();
+    let to = |channel: &str| SendRequest { channel: channel.to_owned(), ..request("ada", "new") };
+    let refusal = runtime.block_on(engine.send(to("a"))).unwrap_err();
+    assert_eq!(refusal.code, Code::Retry, "{refusal}");
+    assert!(refusal.text.contains("a: a row of kind meta is damaged"), "{refusal}");
+    runtime.block_on(engine.send(to("e"))).unwrap();
+    assert!(!*engine.failed().borrow());
     engine.shutdown();
 }
 

@@ -299,7 +299,8 @@ struct RocksSnapshot<'a> {
 
 impl Snapshot for RocksSnapshot<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.snapshot.get_cf(self.kv.family(family)?, key)?)
+        let row = self.snapshot.get_cf(self.kv.family(family)?, key);
+        row.map_err(|source| StoreError::reading(family, source))
     }
 
     fn scan(
@@ -331,6 +332,6 @@ impl Snapshot for RocksSnapshot<'_> {
             }
         }
         // An iterator that failed looks like one that ended.
-        Ok(rows.status()?)
+        rows.status().map_err(|source| StoreError::reading(family, source))
     }
 }

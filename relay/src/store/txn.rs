@@ -1,5 +1,5 @@
 //! An overlay over a snapshot: many commands of one batch see each other's writes, then all of it is
-//! one [`Batch`].
+//! one [`Batch`]. What a command wrote that fails half-way can be taken back.
 
 use super::StoreError;
 use super::kv::{Batch, Direction, Family, Snapshot, Visit};
@@ -9,11 +9,16 @@ use std::ops::{Bound, ControlFlow, Range};
 
 type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// A key, and what was written under it before; `None` if nothing was.
+type Before = (Family, Vec<u8>, Option<Option<Vec<u8>>>);
+
 /// Uncommitted puts and deletes over a snapshot. Reads see them.
 pub struct Txn<'a> {
     base: Box<dyn Snapshot + 'a>,
     overlay: BTreeMap<Family, Overlay>,
     bytes: usize,
+    /// What was written over since [`Self::begin`], if that was called.
+    journal: Option<Vec<Before>>,
 }
 
 impl std::fmt::Debug for Txn<'_> {
@@ -26,18 +31,56 @@ impl<'a> Txn<'a> {
     /// An empty overlay over `base`.
     #[must_use]
     pub const fn new(base: Box<dyn Snapshot + 'a>) -> Self {
-        Self { base, overlay: BTreeMap::new(), bytes: 0 }
+        Self { base, overlay: BTreeMap::new(), bytes: 0, journal: None }
     }
 
     /// Puts a row.
     pub fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
         self.bytes += key.len() + value.len();
-        self.overlay.entry(family).or_default().insert(key, Some(value));
+        self.write(family, key, Some(value));
     }
 
     /// Deletes a row.
     pub fn delete(&mut self, family: Family, key: Vec<u8>) {
-        self.overlay.entry(family).or_default().insert(key, None);
+        self.write(family, key, None);
+    }
+
+    fn write(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let rows = self.overlay.entry(family).or_default();
+        match &mut self.journal {
+            None => drop(rows.insert(key, value)),
+            Some(journal) => {
+                let before = rows.insert(key.clone(), value);
+                journal.push((family, key, before));
+            }
+        }
+    }
+
+    /// What is written from here on can be taken back, until it is [kept](Self::keep).
+    pub fn begin(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// What was written since [`Self::begin`] stays.
+    pub fn keep(&mut self) {
+        self.journal = None;
+    }
+
+    /// Takes back what was written since [`Self::begin`].
+    ///
+    /// # Complexity
+    /// O(rows written since).
+    pub fn take_back(&mut self) {
+        for (family, key, before) in self.journal.take().into_iter().flatten().rev() {
+            let Some(rows) = self.overlay.get_mut(&family) else { continue };
+            match before {
+                Some(before) => drop(rows.insert(key, before)),
+                None => drop(rows.remove(&key)),
+            }
+            if rows.is_empty() {
+                self.overlay.remove(&family);
+            }
+        }
     }
 
     /// Bytes put since it was made.
@@ -170,6 +213,7 @@ mod tests {
         fn reads_are_those_of_a_store_that_has_the_batch(
             base in proptest::collection::btree_map(0_u8..40, any::<u8>(), 0..30),
             writes in proptest::collection::vec((0_u8..40, proptest::option::of(any::<u8>())), 0..30),
+            taken_back in proptest::collection::vec((0_u8..40, proptest::option::of(any::<u8>())), 0..30),
             (from, to, limit) in (0_u8..42, 0_u8..42, 1_usize..9),
         ) {
             let (under, whole) = (MemoryKv::default(), MemoryKv::default());
@@ -180,12 +224,23 @@ mod tests {
             under.write(batch.clone(), Durability::Sync).unwrap();
             whole.write(batch, Durability::Sync).unwrap();
             let mut txn = Txn::new(under.snapshot());
-            for (key, value) in writes {
-                match value {
-                    Some(value) => txn.put(Family::Index, vec![key], vec![value]),
-                    None => txn.delete(Family::Index, vec![key]),
+            let write = |txn: &mut Txn<'_>, writes: Vec<(u8, Option<u8>)>| {
+                for (key, value) in writes {
+                    match value {
+                        Some(value) => txn.put(Family::Index, vec![key], vec![value]),
+                        None => txn.delete(Family::Index, vec![key]),
+                    }
                 }
-            }
+            };
+            let (kept, others) = writes.split_at(writes.len() / 2);
+            write(&mut txn, kept.to_vec());
+            txn.begin();
+            write(&mut txn, taken_back);
+            txn.take_back();
+            txn.begin();
+            write(&mut txn, others.to_vec());
+            txn.keep();
+            txn.take_back();
             let mut copy = Txn::new(under.snapshot());
             copy.overlay = txn.overlay.clone();
             whole.write(copy.into_batch(), Durability::Sync).unwrap();

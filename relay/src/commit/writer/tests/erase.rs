@@ -51,7 +51,7 @@ impl Relay {
         let hash = ChangeHash([9; 32]);
         let windows = Box::new(DropWindows { channel: "c".to_owned(), windows, hash });
         let done = self.writer.commit(vec![Command::Drop { windows, reply }]).unwrap();
-        (answer.try_recv().unwrap(), done.events)
+        (answer.try_recv().unwrap().unwrap(), done.events)
     }
 
     /// Writes a message into a window, by an actor of its own.
@@ -430,7 +430,7 @@ fn a_window_that_changed_since_it_was_found_due_stays() {
     };
     let before = relay.dump();
     relay.writer.commit(vec![Command::Drop { windows: Box::new(request), reply }]).unwrap();
-    assert_eq!(answer.try_recv().unwrap(), DroppedWindows::default());
+    assert_eq!(answer.try_recv().unwrap().unwrap(), DroppedWindows::default());
     assert!(relay.dump() == before);
 }
 

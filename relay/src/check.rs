@@ -3,6 +3,7 @@
 //! Reads only. Works channel by channel, in memory for one window's documents at a time; of a
 //! channel it keeps its windows and actors. Behind `backscroll check`.
 
+pub(crate) mod attachments;
 mod documents;
 mod log;
 mod quick;
@@ -10,6 +11,7 @@ mod rewritten;
 mod strays;
 mod sums;
 
+pub use attachments::verify_attachments;
 pub use quick::quick;
 
 use crate::limits::PROBLEMS_MAX;
@@ -36,7 +38,10 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.channel, self.what)
+        match self.channel.as_str() {
+            "" => f.write_str(&self.what),
+            channel => write!(f, "{channel}: {}", self.what),
+        }
     }
 }
 
@@ -51,6 +56,22 @@ pub struct Progress<'a> {
     pub of: u64,
 }
 
+/// Verifies everything: channels, then attachments.
+///
+/// # Errors
+/// The store cannot be read at all; damaged rows are problems, not errors.
+///
+/// # Complexity
+/// O(everything stored).
+pub fn verify(
+    store: &Store,
+    progress: impl FnMut(&Progress<'_>),
+) -> Result<Vec<Problem>, ReadError> {
+    let mut problems = verify_channels(store, progress)?;
+    problems.append(&mut verify_attachments(store, |_| {})?);
+    Ok(problems)
+}
+
 /// Verifies that log, index, counts, ranks, directory, actors, saved documents and annotations of
 /// all channels agree. `progress` is called now and then.
 ///
@@ -58,8 +79,8 @@ pub struct Progress<'a> {
 /// The store cannot be read at all; damaged rows are problems, not errors.
 ///
 /// # Complexity
-/// O(everything stored), in the order in which it is stored; about 10 us a message.
-pub fn verify(
+/// O(everything stored but attachments), in the order in which it is stored; about 10 us a message.
+pub fn verify_channels(
     store: &Store,
     mut progress: impl FnMut(&Progress<'_>),
 ) -> Result<Vec<Problem>, ReadError> {

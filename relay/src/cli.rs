@@ -57,7 +57,7 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Make a data folder from a backup; it begins another epoch
     Restore(backup::RestoreArguments),
-    /// Erase messages for good: their texts, attachments, edits and reactions
+    /// Erase messages for good (texts, names of attachments, edits, reactions), or attachments
     Erase(erase::EraseArguments),
     /// Make a token for a user, with a key of the configuration
     Token(token::TokenArguments),

@@ -10,12 +10,15 @@
 //!   {"command":"erase","channel":"c","ids":["..."]} ->
 //!   <------ {"event":"progress","done":10}
 //!   <------ {"event":"erased","erased":10,"before":0,"missing":[]}
+//!   {"command":"erase_blobs","blobs":["..."]} ------>
+//!   <------ {"event":"erased_blobs","erased":1,"bytes":5000,"missing":[]}
 //!   <------ {"event":"error","text":"..."}            instead of any answer
 //! ```
 
 use crate::backup::Checkpoint;
+use crate::blob_hash::BlobHash;
 use crate::commit::chain;
-use crate::engine::{Engine, Erased};
+use crate::engine::{Engine, Erased, ErasedBlobs};
 use backscroll_core::message::MessageId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -53,6 +56,11 @@ pub enum Request {
         /// The messages.
         ids: BTreeSet<MessageId>,
     },
+    /// Erase attachments for good.
+    EraseBlobs {
+        /// Their hashes.
+        blobs: BTreeSet<BlobHash>,
+    },
 }
 
 /// What the relay answers.
@@ -77,6 +85,15 @@ pub enum Answer {
         before: u64,
         /// Ids that the channel does not have.
         missing: Vec<MessageId>,
+    },
+    /// The attachments are erased, and their bytes purged.
+    ErasedBlobs {
+        /// Attachments that were erased.
+        erased: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Those that the store does not have.
+        missing: Vec<BlobHash>,
     },
     /// It is not done.
     Error {
@@ -213,6 +230,13 @@ fn carry_out(
                 Err(error) => fail(&error),
             }
         }
+        Ok(Request::EraseBlobs { blobs }) => match engine.erase_blobs(&blobs) {
+            Ok(ErasedBlobs { erased, bytes, missing }) => {
+                tracing::info!(erased, bytes, missing = missing.len(), "attachments erased");
+                tell(Answer::ErasedBlobs { erased, bytes, missing });
+            }
+            Err(error) => fail(&error),
+        },
     }
     None
 }

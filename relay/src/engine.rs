@@ -3,8 +3,10 @@
 //! The one place of the write path that looks at the clock and draws random numbers.
 
 mod erase;
+mod erase_blobs;
 
 pub use erase::{EraseError, Erased};
+pub use erase_blobs::ErasedBlobs;
 
 use crate::commit::blob;
 use crate::commit::thread::{Queue, Queued, run};

@@ -8,6 +8,7 @@
 pub mod access;
 mod app;
 pub mod backup;
+pub mod blob_hash;
 pub mod bulk;
 pub mod check;
 pub mod commit;

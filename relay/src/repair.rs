@@ -3,15 +3,17 @@
 //! The log is the truth and is only read; where it is damaged itself nothing is changed, and a backup
 //! has to be restored. Windows that were rewritten by an erasure have no other truth than their rows
 //! and documents: those are left as they are. A store whose repair was cut off is not opened but to
-//! begin that anew. Behind
-//! `backscroll check --repair`, which verifies the store before and after.
+//! begin that anew. Of attachments, which nothing follows from, those that are damaged are deleted.
+//! Behind `backscroll check --repair`, which verifies the store before and after.
 
 mod derived;
 
+use crate::blob_hash::BlobHash;
+use crate::check::attachments::Attachments;
 use crate::reader::ReadError;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Batch, Direction, Durability, Family, Snapshot};
-use crate::store::rows::{HeadRow, LogRow, Row};
+use crate::store::rows::{BlobUsageRow, HeadRow, LogRow, Row};
 use crate::store::{Store, StoreError};
 use backscroll_core::change::ChangeView;
 use backscroll_core::read_state::ReadState;
@@ -77,6 +79,36 @@ pub fn repair(store: &Store, mut progress: impl FnMut(u64)) -> Result<(), Repair
         out.put(Family::Meta, keys::META_NEXT_CHANNEL.to_vec(), (last + 1).to_be_bytes().to_vec())?;
     }
     out.finish()
+}
+
+/// Deletes attachments that are not whole or not what they are called, and counts anew what users
+/// have stored; how many were deleted. Those who have them may store them again.
+///
+/// # Errors
+/// The store cannot be read or written.
+///
+/// # Complexity
+/// O(bytes of all attachments).
+pub fn repair_attachments(store: &Store, progress: impl FnMut(u64)) -> Result<usize, RepairError> {
+    let snapshot = store.snapshot();
+    let found = Attachments::look(&*snapshot, progress)?;
+    let mut out = Out::new(store);
+    for (BlobHash(sha256), _) in &found.bad {
+        let mut parts = Vec::new();
+        let range = keys::parts_of(sha256);
+        snapshot.scan(Family::Blobs, bounds(&range), Direction::Forward, &mut |key, _| {
+            parts.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for key in parts.into_iter().chain([keys::blob(sha256), keys::blob_reserved(sha256)]) {
+            out.delete(Family::Blobs, key)?;
+        }
+    }
+    for (user, bytes) in found.miscounted() {
+        out.put(Family::Blobs, keys::blob_usage(user), BlobUsageRow { bytes }.encode())?;
+    }
+    out.finish()?;
+    Ok(found.bad.len())
 }
 
 fn repair_channel(

@@ -26,7 +26,8 @@ use std::sync::Arc;
 /// - 3: late messages are listed by seq.
 /// - 4: a row of the log may have no chunk (erased, or the mark of a retention), and a channel may
 ///   have a floor.
-pub const FORMAT_VERSION: u32 = 4;
+/// - 5: the row of an attachment says who stored it, and generations outlive windows that are dropped.
+pub const FORMAT_VERSION: u32 = 5;
 
 /// A store that is open: one process at a time has a folder.
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+#[path = "cli/attachments.rs"]
+mod attachments;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/documents.rs"]

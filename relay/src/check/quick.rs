@@ -4,11 +4,11 @@
 use super::{Problem, strays};
 use crate::ranks::Ranks;
 use crate::reader::ReadError;
-use crate::store::keys::{self, ChannelId, bounds};
+use crate::store::keys::{self, BlobKind, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{
-    ActorRow, AnnotationRow, DirectoryRow, DocRow, HashRow, HeadRow, IdempotencyRow, IndexRow,
-    LateRow, LogRow, MemberRow, Row,
+    ActorRow, AnnotationRow, BlobReservedRow, BlobRow, BlobUsageRow, DirectoryRow, DocRow, HashRow,
+    HeadRow, IdempotencyRow, IndexRow, LateRow, LogRow, MemberRow, Row,
 };
 use crate::store::{Store, StoreError};
 use backscroll_core::read_state::ReadState;
@@ -101,8 +101,20 @@ fn count(family: Family, key: &[u8], row: &[u8], counted: &mut Counted) -> Optio
         Family::Hashes => drop(HashRow::decode(row).ok()?),
         Family::Idempotency => drop(IdempotencyRow::decode(row).ok()?),
         Family::Reads => drop(ReadState::decode(row).ok()?),
-        // Blobs are whatever was put; the others are read below.
-        Family::Meta | Family::WindowLog | Family::Ranks | Family::Blobs => {}
+        Family::Blobs => count_attachment(key, row)?,
+        // They are read below.
+        Family::Meta | Family::WindowLog | Family::Ranks => {}
+    }
+    Some(())
+}
+
+/// Reads a row of an attachment; a part is whatever was put.
+fn count_attachment(key: &[u8], row: &[u8]) -> Option<()> {
+    match keys::blob_kind(key)? {
+        BlobKind::Attachment => drop(BlobRow::decode(row).ok()?),
+        BlobKind::Part => {}
+        BlobKind::Reserved => drop(BlobReservedRow::decode(row).ok()?),
+        BlobKind::Usage => drop(BlobUsageRow::decode(row).ok()?),
     }
     Some(())
 }

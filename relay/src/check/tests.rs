@@ -9,6 +9,7 @@ use backscroll_core::message::{Content, MessageId};
 use backscroll_core::window::Window;
 use tokio::sync::oneshot;
 
+mod attachments;
 mod damage;
 
 const T0: u64 = 1_700_000_000_000;

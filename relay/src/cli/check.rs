@@ -14,8 +14,8 @@ pub(crate) struct CheckArguments {
     /// Folder of the store; no relay may be using it
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Rebuild what follows from the log (index, counts, directory, documents) if it does not agree.
-    /// Back the folder up before
+    /// Rebuild what follows from the log (index, counts, directory, documents) if it does not agree,
+    /// and delete attachments that are damaged. Back the folder up before
     #[arg(long)]
     repair: bool,
     /// Open a store whose write-ahead log is damaged: point-in-time takes it up to the damage and
@@ -40,20 +40,27 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
         None => Store::open_existing(&arguments.data)?,
     };
     let mut problems = problems(&store)?;
-    if arguments.repair && (!problems.is_empty() || store.is_repairing()?) {
-        for problem in &problems {
+    let is_cut_off = store.is_repairing()?;
+    if arguments.repair && (is_cut_off || !problems.is_empty()) {
+        for problem in problems.iter() {
             output::log(&format!("found: {problem}"));
         }
-        let progress = Progress::new("repairing", None, Unit::Rows);
-        repair::repair(&store, |changes| progress.set(changes))?;
-        progress.finish();
+        if !problems.of_attachments.is_empty() {
+            let deleted = repair::repair_attachments(&store, |_| {})?;
+            output::log(&format!("{deleted} damaged attachments are deleted"));
+        }
+        if is_cut_off || !problems.of_channels.is_empty() {
+            let progress = Progress::new("repairing", None, Unit::Rows);
+            repair::repair(&store, |changes| progress.set(changes))?;
+            progress.finish();
+        }
         problems = self::problems(&store)?;
         if problems.is_empty() {
             output::line("repaired")?;
         }
     }
     let mut out = output::results();
-    for problem in &problems {
+    for problem in problems.iter() {
         writeln!(out, "{problem}")?;
     }
     if problems.is_empty() {
@@ -63,11 +70,28 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
     Ok(if problems.is_empty() { Outcome::Clean } else { Outcome::Flawed })
 }
 
-fn problems(store: &Store) -> Result<Vec<Problem>, Failure> {
+/// What does not agree; what is of channels is repaired in another way than what is of attachments.
+#[derive(Debug)]
+struct Problems {
+    of_channels: Vec<Problem>,
+    of_attachments: Vec<Problem>,
+}
+
+impl Problems {
+    fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.of_channels.iter().chain(&self.of_attachments)
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.of_channels.is_empty() && self.of_attachments.is_empty()
+    }
+}
+
+fn problems(store: &Store) -> Result<Problems, Failure> {
     let progress = Progress::new("checking", None, Unit::Rows);
     let mut before = 0;
     let mut channel = String::new();
-    let problems = check::verify(store, |at| {
+    let of_channels = check::verify_channels(store, |at| {
         if channel != at.channel {
             // Counted over all channels.
             before = progress.done();
@@ -75,6 +99,8 @@ fn problems(store: &Store) -> Result<Vec<Problem>, Failure> {
         }
         progress.set(before + at.done);
     })?;
+    let done = progress.done();
+    let of_attachments = check::verify_attachments(store, |parts| progress.set(done + parts))?;
     progress.finish();
-    Ok(problems)
+    Ok(Problems { of_channels, of_attachments })
 }

@@ -1,16 +1,19 @@
-//! `backscroll erase`: messages erased for good, in a folder that a relay may be using.
+//! `backscroll erase`: messages or attachments erased for good, in a folder that a relay may be using.
 
 use super::progress::{Progress, Unit};
 use super::{Failure, Outcome, output};
 use backscroll_core::message::MessageId;
 use backscroll_relay::backup;
+use backscroll_relay::blob_hash::BlobHash;
 use backscroll_relay::commit::Nobody;
 use backscroll_relay::control::{Answer, Connection, Request};
-use backscroll_relay::engine::{Engine, Erased};
+use backscroll_relay::engine::{Engine, Erased, ErasedBlobs};
 use backscroll_relay::store::{Store, StoreError};
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// What `erase` is told.
@@ -20,61 +23,103 @@ pub(crate) struct EraseArguments {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Channel of the messages
-    #[arg(long)]
-    channel: String,
+    #[arg(long, requires = "ids", required_unless_present = "blob")]
+    channel: Option<String>,
     /// Ids of the messages; - reads them from standard input, one a line
-    #[arg(required = true, value_name = "ID")]
+    #[arg(value_name = "ID", requires = "channel")]
     ids: Vec<String>,
+    /// Attachments instead of messages, by the SHA-256 of their bytes; - reads them from standard
+    /// input, one a line. Messages that name them stay
+    #[arg(long, value_name = "SHA256", num_args = 1.., conflicts_with_all = ["channel", "ids"])]
+    blob: Vec<String>,
 }
 
 pub(super) fn run(arguments: &EraseArguments) -> Result<Outcome, Failure> {
-    let ids = ids(&arguments.ids)?;
+    match &arguments.channel {
+        Some(channel) => erase_messages(&arguments.data, channel, &arguments.ids),
+        None => erase_blobs(&arguments.data, &arguments.blob),
+    }
+}
+
+fn erase_messages(data: &Path, channel: &str, ids: &[String]) -> Result<Outcome, Failure> {
+    let ids: BTreeSet<MessageId> = read(ids)?;
     let progress = Progress::new("erasing", Some(ids.len() as u64), Unit::Messages);
-    let Erased { erased, before, missing } = match Store::open_existing(&arguments.data) {
-        Ok(store) => {
-            // What a killed backup left links to the files as they were.
-            backup::remove_stale_checkpoints(&arguments.data);
-            let engine = Engine::start(store, Arc::new(Nobody))?;
-            let erased = engine.erase(&arguments.channel, &ids, |done| progress.set(done));
+    let erased = match engine_over(data)? {
+        Some(engine) => {
+            let erased = engine.erase(channel, &ids, |done| progress.set(done));
             engine.shutdown();
             erased?
         }
-        Err(StoreError::InUse(_)) => by_relay(arguments, ids, &progress)?,
-        Err(error) => return Err(error.into()),
+        None => {
+            let request = Request::Erase { channel: channel.to_owned(), ids };
+            let mut relay = Connection::ask(data, &request)?;
+            loop {
+                match relay.answer()? {
+                    Answer::Progress { done } => progress.set(done),
+                    Answer::Erased { erased, before, missing } => {
+                        break Erased { erased, before, missing };
+                    }
+                    _ => return Err("the relay answers something else".into()),
+                }
+            }
+        }
     };
     progress.finish();
-    let mut out = output::results();
-    for id in &missing {
-        writeln!(out, "{id}: no such message")?;
-    }
+    let Erased { erased, before, missing } = erased;
     let count = missing.len();
-    writeln!(out, "{erased} messages erased, {before} erased before, {count} not found")?;
+    let summary = format!("{erased} messages erased, {before} erased before, {count} not found");
+    tell(&missing, "message", &summary)
+}
+
+fn erase_blobs(data: &Path, blobs: &[String]) -> Result<Outcome, Failure> {
+    let blobs: BTreeSet<BlobHash> = read(blobs)?;
+    let erased = match engine_over(data)? {
+        Some(engine) => {
+            let erased = engine.erase_blobs(&blobs);
+            engine.shutdown();
+            erased?
+        }
+        None => match Connection::ask(data, &Request::EraseBlobs { blobs })?.answer()? {
+            Answer::ErasedBlobs { erased, bytes, missing } => {
+                ErasedBlobs { erased, bytes, missing }
+            }
+            _ => return Err("the relay answers something else".into()),
+        },
+    };
+    let ErasedBlobs { erased, bytes, missing } = erased;
+    let count = missing.len();
+    let summary = format!("{erased} attachments erased ({bytes} bytes), {count} not found");
+    tell(&missing, "attachment", &summary)
+}
+
+/// The store of a folder, running; none if a relay has it open.
+fn engine_over(data: &Path) -> Result<Option<Engine>, Failure> {
+    match Store::open_existing(data) {
+        Ok(store) => {
+            // What a killed backup left links to the files as they were.
+            backup::remove_stale_checkpoints(data);
+            Ok(Some(Engine::start(store, Arc::new(Nobody))?))
+        }
+        Err(StoreError::InUse(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn tell<T: Display>(missing: &[T], what: &str, summary: &str) -> Result<Outcome, Failure> {
+    let mut out = output::results();
+    for name in missing {
+        writeln!(out, "{name}: no such {what}")?;
+    }
+    writeln!(out, "{summary}")?;
     out.flush()?;
     Ok(if missing.is_empty() { Outcome::Clean } else { Outcome::Flawed })
 }
 
-/// Has the relay erase them that uses the folder.
-fn by_relay(
-    arguments: &EraseArguments,
-    ids: BTreeSet<MessageId>,
-    progress: &Progress,
-) -> Result<Erased, Failure> {
-    let request = Request::Erase { channel: arguments.channel.clone(), ids };
-    let mut relay = Connection::ask(&arguments.data, &request)?;
-    loop {
-        match relay.answer()? {
-            Answer::Progress { done } => progress.set(done),
-            Answer::Erased { erased, before, missing } => {
-                return Ok(Erased { erased, before, missing });
-            }
-            Answer::Checkpoint { .. } | Answer::Error { .. } => {
-                return Err("the relay answers something else".into());
-            }
-        }
-    }
-}
-
-fn ids(arguments: &[String]) -> Result<BTreeSet<MessageId>, Failure> {
+/// Reads names from arguments, or from standard input where one is `-`.
+fn read<T>(arguments: &[String]) -> Result<BTreeSet<T>, Failure>
+where
+    T: FromStr<Err: Display> + Ord,
+{
     let mut texts = Vec::new();
     for argument in arguments {
         if argument == "-" {
@@ -84,8 +129,7 @@ fn ids(arguments: &[String]) -> Result<BTreeSet<MessageId>, Failure> {
             texts.push(argument.clone());
         }
     }
-    let read = |text: &String| {
-        text.trim().parse::<MessageId>().map_err(|error| format!("{text}: {error}").into())
-    };
+    let read =
+        |text: &String| text.trim().parse().map_err(|error| format!("{text}: {error}").into());
     texts.iter().map(read).collect()
 }

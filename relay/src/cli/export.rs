@@ -1,6 +1,8 @@
 //! `backscroll export`: a channel as JSON Lines in timeline order, or as the Automerge documents of
 //! its windows (design 8.1).
 
+mod blobs;
+
 use super::progress::{Progress, Unit};
 use super::row::Row;
 use super::{Failure, Outcome, output};
@@ -34,6 +36,10 @@ pub(crate) struct ExportArguments {
     /// which must be empty
     #[arg(long, value_name = "PATH", required_if_eq("format", "automerge"))]
     out: Option<PathBuf>,
+    /// Write the attachments that the messages name into this folder too, each under its SHA-256; made
+    /// if missing. Without it they are not exported: `backup` copies everything
+    #[arg(long, value_name = "DIR")]
+    blobs: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,7 +92,9 @@ pub(super) fn run(arguments: &ExportArguments) -> Result<Outcome, Failure> {
             write_rows(&view, &arguments.channel, BufWriter::with_capacity(1 << 16, file))?;
         }
     }
-    Ok(Outcome::Clean)
+    let Some(folder) = &arguments.blobs else { return Ok(Outcome::Clean) };
+    let missing = blobs::write_blobs(&view, &arguments.channel, folder)?;
+    Ok(if missing == 0 { Outcome::Clean } else { Outcome::Flawed })
 }
 
 fn cannot_write(path: &Path, source: io::Error) -> ExportError {

@@ -51,6 +51,11 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// What is attached to it.
+    pub(super) const fn attachments(&self) -> &'a [Attachment] {
+        self.attachments
+    }
+
     /// A message with what was made of it since: an edit replaces fields, a deletion empties them.
     pub(super) fn current(
         channel: &'a str,

@@ -9,6 +9,7 @@
 
 use super::check::Stop;
 use super::command::{Code, NewBlob, Refusal};
+use super::erase::delete_all;
 use super::writer::Work;
 use crate::limits::BLOB_PART_BYTES;
 use crate::metrics;
@@ -55,9 +56,34 @@ pub(super) fn begin_blob(work: &mut Work<'_>, blob: &NewBlob) -> Result<bool, St
 /// Puts the row of an attachment whose parts are there.
 pub(super) fn finish_blob(work: &mut Work<'_>, blob: &NewBlob) {
     let bytes = blob.bytes.len() as u64;
-    let row = BlobRow { bytes, media_type: blob.media_type.clone() };
+    let (media_type, user) = (blob.media_type.clone(), Some(blob.user.clone()));
+    let row = BlobRow { bytes, media_type, user };
     work.txn.delete(Family::Blobs, keys::blob_reserved(&blob.sha256));
     work.txn.put(Family::Blobs, keys::blob(&blob.sha256), row.encode());
+}
+
+/// Deletes an attachment and gives its user the room back; its length, or none if it is not there. One
+/// whose row is damaged is deleted all the same.
+pub(super) fn erase_blob(work: &mut Work<'_>, sha256: &[u8; 32]) -> Result<Option<u64>, Stop> {
+    if work.txn.get(Family::Blobs, &keys::blob_reserved(sha256))?.is_some() {
+        return Err(Refusal::new(Code::Retry, "it is being stored, ask again").into());
+    }
+    let key = keys::blob(sha256);
+    let Some(row) = work.txn.get(Family::Blobs, &key)? else { return Ok(None) };
+    let row = BlobRow::decode(&row).ok();
+    let bytes = row.as_ref().map_or(0, |row| row.bytes);
+    if let Some(user) = row.and_then(|row| row.user) {
+        let usage_key = keys::blob_usage(&user);
+        let usage = work.txn.get(Family::Blobs, &usage_key)?.unwrap_or_default();
+        // What a damaged row should say is for a repair to find out.
+        if let Ok(usage) = BlobUsageRow::decode(&usage) {
+            let bytes = usage.bytes.saturating_sub(bytes);
+            work.txn.put(Family::Blobs, usage_key, BlobUsageRow { bytes }.encode());
+        }
+    }
+    delete_all(&mut work.txn, Family::Blobs, &keys::parts_of(sha256))?;
+    work.txn.delete(Family::Blobs, key);
+    Ok(Some(bytes))
 }
 
 /// Takes back what was begun and not finished when the process before ended; how many attachments.

@@ -234,18 +234,14 @@ fn check_history(
     let (number, window) = (channel.number, target.window);
     // The look-ups answer plainly; what went wrong below them is kept here.
     let failed = std::cell::RefCell::new(None);
-    let get = |family, key: Vec<u8>| {
-        rows.get(family, &key).unwrap_or_else(|error| {
-            failed.borrow_mut().get_or_insert(error);
-            None
-        })
+    let fail = |error| {
+        failed.borrow_mut().get_or_insert(error);
     };
+    let get = |family, key: Vec<u8>| rows.get(family, &key).map_err(fail).ok().flatten();
     let dep_max_op = |hash: &_| {
         let row = get(Family::Hashes, keys::hash(number, window, hash))?;
         // A damaged row is no reason to refuse the change for good.
-        let row = HashRow::decode(&row)
-            .map_err(|error| failed.borrow_mut().get_or_insert(error).is_damage());
-        row.ok().map(|row| row.max_op)
+        HashRow::decode(&row).map_err(fail).ok().map(|row| row.max_op)
     };
     let has_op = |key: &str, counter, actor: &_| {
         get(Family::Annotations, keys::annotation(number, window, key, counter, actor)).is_some()

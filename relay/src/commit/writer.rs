@@ -2,7 +2,7 @@
 
 use super::annotate::annotate;
 use super::apply::apply;
-use super::blob::{begin_blob, finish_blob};
+use super::blob::{begin_blob, erase_blob, finish_blob};
 use super::channel::Channel;
 use super::check::{Author, New, Stop, Target, Verdict, check};
 use super::command::{
@@ -94,6 +94,11 @@ pub(crate) enum Command {
         blob: NewBlob,
         reply: Reply<()>,
     },
+    /// Deletes an attachment; answered with its length, if it was there.
+    BlobErase {
+        sha256: [u8; 32],
+        reply: Reply<Result<Option<u64>, Refusal>>,
+    },
     /// Answered when it is put, or found to be outdated.
     Compacted {
         compacted: Box<Compacted>,
@@ -129,6 +134,7 @@ impl Command {
             Self::BlobBegin { .. }
             | Self::BlobPart { .. }
             | Self::BlobFinish { .. }
+            | Self::BlobErase { .. }
             | Self::Expire { .. } => return None,
         })
     }
@@ -144,6 +150,7 @@ impl Command {
                 Answer::Put(reply, Err(refusal))
             }
             Self::BlobBegin { reply, .. } => Answer::Blob(reply, Err(refusal)),
+            Self::BlobErase { reply, .. } => Answer::ErasedBlob(reply, Err(refusal)),
             Self::Erase { reply, .. } => Answer::Erased(reply, Err(refusal)),
             Self::Drop { reply, .. } => Answer::Dropped(reply, Err(refusal)),
             Self::BlobPart { .. } | Self::BlobFinish { .. } | Self::Expire { .. } => return None,
@@ -174,6 +181,7 @@ pub(super) enum Answer {
     /// To a mark, or a saved document.
     Put(Reply<Result<(), Refusal>>, Result<(), Refusal>),
     Blob(Reply<Result<bool, Refusal>>, Result<bool, Refusal>),
+    ErasedBlob(Reply<Result<Option<u64>, Refusal>>, Result<Option<u64>, Refusal>),
     Done(Reply<()>),
     Erased(Reply<Result<ErasedWindow, Refusal>>, Result<ErasedWindow, Refusal>),
     Dropped(Reply<Result<DroppedWindows, Refusal>>, Result<DroppedWindows, Refusal>),
@@ -187,6 +195,7 @@ impl Answer {
             Self::Send(reply, outcome) => drop(reply.send(outcome)),
             Self::Put(reply, outcome) => drop(reply.send(outcome)),
             Self::Blob(reply, outcome) => drop(reply.send(outcome)),
+            Self::ErasedBlob(reply, outcome) => drop(reply.send(outcome)),
             Self::Done(reply) => drop(reply.send(())),
             Self::Erased(reply, outcome) => drop(reply.send(outcome)),
             Self::Dropped(reply, outcome) => drop(reply.send(outcome)),
@@ -492,6 +501,7 @@ fn carry_out_in(
         Command::BlobBegin { .. }
         | Command::BlobPart { .. }
         | Command::BlobFinish { .. }
+        | Command::BlobErase { .. }
         | Command::Expire { .. } => return carry_out_elsewhere(command, work),
     };
     work.answers.push(answer);
@@ -512,6 +522,10 @@ fn carry_out_elsewhere(command: Command, work: &mut Work<'_>) -> Result<(), Stor
         Command::BlobFinish { blob, reply } => {
             finish_blob(work, &blob);
             work.answers.push(Answer::Done(reply));
+        }
+        Command::BlobErase { sha256, reply } => {
+            let outcome = damage::answer_to(damage::ATTACHMENTS, erase_blob(work, &sha256))?;
+            work.answers.push(Answer::ErasedBlob(reply, outcome));
         }
         Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
         _ => debug_assert!(false, "{command:?} is about a channel"),

@@ -4,6 +4,7 @@
 
 use super::{Engine, Unavailable};
 use crate::backup::Checkpoint;
+use crate::blob_hash::BlobHash;
 use crate::commit::Refusal;
 use crate::commit::erase::{Erase, ErasedWindow};
 use crate::commit::thread::{Queue, Queued};
@@ -55,8 +56,27 @@ pub enum EraseError {
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// An attachment cannot be erased now.
+    #[error("attachment {blob} cannot be erased: {}", refusal.text)]
+    Attachment {
+        /// Its hash.
+        blob: BlobHash,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// What stays of attachments and saved documents is written anew, which takes room.
+    #[error(
+        "nothing is erased: what stays is written anew, which takes {needed} bytes, and the disk has \
+         {free}"
+    )]
+    NoRoom {
+        /// What it takes at most.
+        needed: u64,
+        /// What the disk has.
+        free: u64,
+    },
     /// The bytes cannot be purged from the files.
-    #[error("the messages are erased, but their bytes are not purged from the files yet")]
+    #[error("what is erased is not purged from the files yet: erase it again")]
     Purge(#[source] StoreError),
     /// No randomness for the new documents.
     #[error("the system gives no random numbers")]
@@ -149,7 +169,7 @@ impl Engine {
     }
 
     /// Purges what was erased, each family's ranges joined where they lie together.
-    fn purge(&self, mut ranges: Vec<(Family, KeyRange)>) -> Result<(), EraseError> {
+    pub(super) fn purge(&self, mut ranges: Vec<(Family, KeyRange)>) -> Result<(), EraseError> {
         ranges.sort_by(|a, b| (a.0, &a.1.start).cmp(&(b.0, &b.1.start)));
         let mut joined: Vec<(Family, KeyRange)> = Vec::new();
         for (family, range) in ranges {

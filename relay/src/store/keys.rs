@@ -305,6 +305,31 @@ pub fn read_state(channel: ChannelId, user: &str) -> Vec<u8> {
     joined(&[&channel.to_be_bytes(), user.as_bytes()])
 }
 
+/// What is under a key of the attachments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobKind {
+    /// An attachment.
+    Attachment,
+    /// A part of one's bytes.
+    Part,
+    /// One whose parts are being stored.
+    Reserved,
+    /// What a user has stored.
+    Usage,
+}
+
+/// What is under a key of the attachments.
+#[must_use]
+pub fn blob_kind(key: &[u8]) -> Option<BlobKind> {
+    Some(match key.first()? {
+        b'h' => BlobKind::Attachment,
+        b'p' => BlobKind::Part,
+        b'r' => BlobKind::Reserved,
+        b'u' => BlobKind::Usage,
+        _ => return None,
+    })
+}
+
 /// An attachment by its SHA-256.
 #[must_use]
 pub fn blob(sha256: &[u8; 32]) -> Vec<u8> {
@@ -315,6 +340,24 @@ pub fn blob(sha256: &[u8; 32]) -> Vec<u8> {
 #[must_use]
 pub fn blob_part(sha256: &[u8; 32], part: u32) -> Vec<u8> {
     joined(&[b"p", sha256, &part.to_be_bytes()])
+}
+
+/// All attachments.
+#[must_use]
+pub fn blobs() -> KeyRange {
+    prefixed(b"h".to_vec())
+}
+
+/// All parts of an attachment.
+#[must_use]
+pub fn parts_of(sha256: &[u8; 32]) -> KeyRange {
+    prefixed(joined(&[b"p", sha256]))
+}
+
+/// All parts of all attachments.
+#[must_use]
+pub fn blob_parts() -> KeyRange {
+    prefixed(b"p".to_vec())
 }
 
 /// An attachment whose parts are being stored.
@@ -333,6 +376,12 @@ pub fn blobs_reserved() -> KeyRange {
 #[must_use]
 pub fn sha256_of(key: &[u8]) -> Option<[u8; 32]> {
     key.get(1..)?.first_chunk().copied()
+}
+
+/// What users have stored of attachments.
+#[must_use]
+pub fn blob_usages() -> KeyRange {
+    prefixed(b"u".to_vec())
 }
 
 /// What a user has stored of attachments.

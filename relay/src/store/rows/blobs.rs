@@ -11,6 +11,8 @@ pub struct BlobRow {
     pub bytes: u64,
     /// As what it is served.
     pub media_type: String,
+    /// Who stored it, and has it counted; none in rows of format 4 and before.
+    pub user: Option<String>,
 }
 
 /// What a user has stored.
@@ -51,11 +53,16 @@ impl Row for BlobRow {
         let mut out = Vec::with_capacity(24);
         put_number(&mut out, self.bytes);
         put_bytes(&mut out, self.media_type.as_bytes());
+        if let Some(user) = &self.user {
+            put_bytes(&mut out, user.as_bytes());
+        }
         out
     }
 
     fn take(take: &mut Take<'_>) -> Option<Self> {
-        Some(Self { bytes: take.number()?, media_type: take_text(take)? })
+        let (bytes, media_type) = (take.number()?, take_text(take)?);
+        let user = if take.is_at_end() { None } else { Some(take_text(take)?) };
+        Some(Self { bytes, media_type, user })
     }
 }
 

@@ -3,14 +3,16 @@
 //! A checkpoint links the tables of a store into a folder beside them, which takes milliseconds and
 //! may happen while the store is written to; what is copied from there has its own bytes. A copy is
 //! made under another name, synced, opened and read whole, and only then renamed: a folder with the
-//! name of a backup is one. A folder that is there already, empty, may be what is mounted: it is kept,
-//! and gets the files that say it is a store last. Behind `backscroll backup` and `backscroll restore`.
+//! name of a backup is one. A restore is made inside the folder that it is for, which may be what is
+//! mounted: in `restoring`, whose files move up, the one that says that it is a store last. Cut off
+//! anywhere before that, the folder is no store, none is opened or made in it, and the next restore
+//! begins anew. Behind `backscroll backup` and `backscroll restore`.
 
 use crate::check::{self, Problem};
 use crate::reader::ReadError;
-use crate::store::{Store, StoreError};
+use crate::store::{RESTORING, Store, StoreError};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub enum BackupError {
     /// What is to be written is there.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
+    /// Another process is restoring to the same folder.
+    #[error("another restore to {} is under way", .0.display())]
+    UnderWay(PathBuf),
     /// A file or a folder cannot be read or written.
     #[error("cannot copy to {}", path.display())]
     Copy {
@@ -113,8 +118,11 @@ impl Drop for Checkpoint {
     }
 }
 
-/// Removes checkpoints that a process which was killed left in `data`. The store must be open here.
+/// Removes checkpoints that a process which was killed left in `data`, and the empty folder of a
+/// restore that was killed when it was done. The store must be open here.
 pub fn remove_stale_checkpoints(data: &Path) {
+    // One that is not there, or not empty, is not removed.
+    let _ = fs::remove_dir(data.join(RESTORING));
     let Ok(entries) = fs::read_dir(data) else { return };
     for entry in entries.flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(CHECKPOINT_PREFIX.as_bytes()) {
@@ -132,13 +140,13 @@ pub fn remove_stale_checkpoints(data: &Path) {
 /// O(bytes of the store), twice: they are copied, then read.
 pub fn copy(from: &Path, to: &Path, mut progress: impl FnMut(Step)) -> Result<(), BackupError> {
     let partial = Partial::begin(to)?;
-    partial.fill(from, &mut progress)?;
+    fill(from, &partial.folder, &mut progress)?;
     verify(&Store::open_read_only(&partial.folder)?, &mut progress)?;
     partial.put_in_place()
 }
 
-/// Makes a store of the backup `from` in `data`, which must not exist or be empty. It begins another
-/// epoch: what clients have of the history after the backup is void, and each pushes again its own
+/// Makes a store of the backup `from` in `data`, which must not exist or be empty, or hold what a
+/// restore left that was cut off: that is removed. The store begins another epoch: what clients have of the history after the backup is void, and each pushes again its own
 /// messages that the backup lacks.
 ///
 /// # Errors
@@ -154,18 +162,38 @@ pub fn restore(
     if !from.join("CURRENT").is_file() {
         return Err(StoreError::Missing(from.to_owned()).into());
     }
-    // An empty folder, as a package or a container makes it, is as good as none.
-    let is_empty = fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none());
-    let partial = if is_empty { Partial::begin_inside(data)? } else { Partial::begin(data)? };
-    partial.fill(from, &mut progress)?;
+    let restoring = Restoring::begin(data)?;
+    fill(from, &restoring.folder, &mut progress)?;
     // Of an earlier format it is taken over, which opening it to read would not do.
-    let mut store = Store::open_existing(&partial.folder)?;
+    let mut store = Store::open_existing(&restoring.folder)?;
     verify(&store, &mut progress)?;
     store.renew_epoch()?;
     let epoch = store.epoch();
     drop(store);
-    partial.put_in_place()?;
+    restoring.put_in_place()?;
     Ok(epoch)
+}
+
+/// Copies all files of a folder, and waits until they are on disk.
+fn fill(from: &Path, folder: &Path, progress: &mut impl FnMut(Step)) -> Result<(), BackupError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(from).map_err(|source| failed(from, source))? {
+        let entry = entry.map_err(|source| failed(from, source))?;
+        let facts = entry.metadata().map_err(|source| failed(&entry.path(), source))?;
+        // A relay's socket, an import's or another checkpoint's folder are no part of a store.
+        if facts.is_file() && entry.file_name() != "LOCK" {
+            files.push((entry.file_name(), facts.len()));
+        }
+    }
+    let of = files.iter().map(|(_, len)| len).sum();
+    let mut done = 0;
+    for (name, len) in files {
+        let to = folder.join(&name);
+        copy_file(&from.join(&name), &to).map_err(|source| failed(&to, source))?;
+        done += len;
+        progress(Step::Copying { done, of });
+    }
+    sync_folder(folder).map_err(|source| failed(folder, source))
 }
 
 /// A copy that is not in place; removed when this is dropped before.
@@ -173,8 +201,6 @@ pub fn restore(
 struct Partial<'a> {
     folder: PathBuf,
     to: &'a Path,
-    /// The folder is inside `to`, whose files its files become.
-    is_inside: bool,
 }
 
 impl<'a> Partial<'a> {
@@ -185,76 +211,125 @@ impl<'a> Partial<'a> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(".partial-");
         let folder = to.with_file_name(with_random(&name)?);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|source| failed(&folder, source))?;
-        Ok(Self { folder, to, is_inside: false })
-    }
-
-    /// Inside `to`, which is empty and stays: it may be another file system than what is around it.
-    fn begin_inside(to: &'a Path) -> Result<Self, BackupError> {
-        let folder = to.join(with_random(OsStr::new("partial-"))?);
-        let made = fs::DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(|source| failed(&folder, source))?;
-        Ok(Self { folder, to, is_inside: true })
-    }
-
-    /// Copies all files, and waits until they are on disk.
-    fn fill(&self, from: &Path, progress: &mut impl FnMut(Step)) -> Result<(), BackupError> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(from).map_err(|source| failed(from, source))? {
-            let entry = entry.map_err(|source| failed(from, source))?;
-            let facts = entry.metadata().map_err(|source| failed(&entry.path(), source))?;
-            // A relay's socket, an import's or another checkpoint's folder are no part of a store.
-            if facts.is_file() && entry.file_name() != "LOCK" {
-                files.push((entry.file_name(), facts.len()));
-            }
-        }
-        let of = files.iter().map(|(_, len)| len).sum();
-        let mut done = 0;
-        for (name, len) in files {
-            let to = self.folder.join(&name);
-            copy_file(&from.join(&name), &to).map_err(|source| failed(&to, source))?;
-            done += len;
-            progress(Step::Copying { done, of });
-        }
-        sync_folder(&self.folder).map_err(|source| failed(&self.folder, source))
+        make_folder(&folder)?;
+        Ok(Self { folder, to })
     }
 
     fn put_in_place(self) -> Result<(), BackupError> {
-        if self.is_inside {
-            return self.move_up().map_err(|source| failed(self.to, source));
-        }
         let in_place = || {
             fs::rename(&self.folder, self.to)?;
-            sync_folder(
-                self.to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(".".as_ref()),
-            )
+            sync_folder(parent_of(self.to))
         };
         in_place().map_err(|source| failed(self.to, source))
     }
 }
 
-impl Partial<'_> {
-    /// Moves the files out into the folder around them. Without the last there is no store.
-    fn move_up(&self) -> io::Result<()> {
-        const LAST: &str = "CURRENT";
-        for entry in fs::read_dir(&self.folder)? {
-            let name = entry?.file_name();
-            if name != LAST {
-                fs::rename(self.folder.join(&name), self.to.join(&name))?;
-            }
-        }
-        sync_folder(self.to)?;
-        fs::rename(self.folder.join(LAST), self.to.join(LAST))?;
-        sync_folder(self.to)
+impl Drop for Partial<'_> {
+    fn drop(&mut self) {
+        // After the rename there is none.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-impl Drop for Partial<'_> {
-    fn drop(&mut self) {
-        // After the rename there is none, or nothing in it.
-        let _ = fs::remove_dir_all(&self.folder);
+/// What makes a folder a store.
+const LAST: &str = "CURRENT";
+
+/// A restore that is not done: all of it is removed when this is dropped before.
+#[derive(Debug)]
+struct Restoring<'a> {
+    data: &'a Path,
+    /// Inside `data`, which may be another file system than what is around it.
+    folder: PathBuf,
+    /// Whether `data` was made for it.
+    is_made: bool,
+    is_done: bool,
+    /// Locked: one restores at a time.
+    _lock: File,
+}
+
+impl<'a> Restoring<'a> {
+    fn begin(data: &'a Path) -> Result<Self, BackupError> {
+        let is_made = !data.exists();
+        let is_free = is_made
+            || Store::is_being_restored(data)
+            || fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none());
+        if !is_free {
+            return Err(BackupError::Exists(data.to_owned()));
+        }
+        let folder = data.join(RESTORING);
+        make_folder(&folder)?;
+        let lock = File::open(&folder).map_err(|source| failed(&folder, source))?;
+        // A file system without locks has to do without.
+        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(BackupError::UnderWay(data.to_owned()));
+        }
+        // Another may have ended between the look and the lock.
+        if data.join(LAST).exists() {
+            return Err(BackupError::Exists(data.to_owned()));
+        }
+        let this = Self { data, folder, is_made, is_done: false, _lock: lock };
+        // Before anything is in it, it must be known for what it is.
+        let sync = || {
+            this.clear()?;
+            sync_folder(data)?;
+            sync_folder(parent_of(data))
+        };
+        sync().map_err(|source| failed(data, source))?;
+        Ok(this)
     }
+
+    /// Removes what is there, but for the folder that tells that this is no store.
+    fn clear(&self) -> io::Result<()> {
+        for folder in [self.data, &self.folder] {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path == self.folder {
+                    continue;
+                }
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the files up into the folder around them. Without the last there is no store.
+    fn put_in_place(mut self) -> Result<(), BackupError> {
+        let move_up = || {
+            for entry in fs::read_dir(&self.folder)? {
+                let name = entry?.file_name();
+                if name != LAST {
+                    fs::rename(self.folder.join(&name), self.data.join(&name))?;
+                }
+            }
+            sync_folder(self.data)?;
+            fs::rename(self.folder.join(LAST), self.data.join(LAST))?;
+            sync_folder(self.data)
+        };
+        move_up().map_err(|source| failed(self.data, source))?;
+        self.is_done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Restoring<'_> {
+    fn drop(&mut self) {
+        // Whatever stays tells what it is.
+        if self.is_done || self.clear().is_ok() {
+            let _ = fs::remove_dir(&self.folder);
+        }
+        if self.is_made && !self.is_done {
+            let _ = fs::remove_dir(self.data);
+        }
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), BackupError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| failed(folder, source))
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(".".as_ref())
 }
 
 /// Reads all of a copy.

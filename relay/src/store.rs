@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// - 5: the row of an attachment says who stored it, and generations outlive windows that are dropped.
 pub const FORMAT_VERSION: u32 = 5;
 
+/// The folder, inside the folder of a store, in which a restore is made.
+pub(crate) const RESTORING: &str = "restoring";
+
 /// A store that is open: one process at a time has a folder.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -43,6 +46,12 @@ pub enum StoreError {
     /// The folder is open in another process.
     #[error("the data folder {} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// A restore into the folder was cut off: what is there is no store.
+    #[error(
+        "a restore to {} was cut off, or is under way: run `backscroll restore` again",
+        .0.display()
+    )]
+    Restoring(PathBuf),
     /// There is no store in the folder.
     #[error("there is no store in {}", .0.display())]
     Missing(PathBuf),
@@ -171,6 +180,9 @@ impl Store {
     /// # Errors
     /// The folder is in use or cannot be used, or the store has another format.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        if Self::is_being_restored(folder) {
+            return Err(StoreError::Restoring(folder.to_owned()));
+        }
         // Messages are for whoever the relay lets in: for no other user of the machine.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -224,8 +236,16 @@ impl Store {
     }
 
     fn must_be_there(folder: &Path) -> Result<(), StoreError> {
+        if Self::is_being_restored(folder) {
+            return Err(StoreError::Restoring(folder.to_owned()));
+        }
         let is_there = folder.join("CURRENT").is_file();
         if is_there { Ok(()) } else { Err(StoreError::Missing(folder.to_owned())) }
+    }
+
+    /// Whether a folder has what a restore left that is not done.
+    pub(crate) fn is_being_restored(folder: &Path) -> bool {
+        folder.join(RESTORING).is_dir() && !folder.join("CURRENT").is_file()
     }
 
     /// A new store in memory.

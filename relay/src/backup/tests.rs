@@ -56,12 +56,67 @@ fn a_backup_is_restored_under_another_epoch() {
     let epoch = restore(&to, &restored, |_| {}).unwrap();
     let (before, after) = (Store::open(&data).unwrap(), Store::open(&restored).unwrap());
     assert_eq!(fs::metadata(&restored).unwrap().ino(), made, "what is mounted there stays");
-    assert!(names(&restored).iter().all(|name| !name.starts_with("partial-")));
+    assert!(names(&restored).iter().all(|name| name != RESTORING));
     assert_eq!(after.epoch(), epoch);
     assert_ne!(before.epoch(), epoch);
     assert_eq!(Store::open_read_only(&to).unwrap().epoch(), before.epoch(), "the backup stays");
     assert_eq!(check::verify(&after, |_| {}).unwrap(), []);
     assert_eq!(check::quick(&after, |_| {}).unwrap(), []);
+}
+
+#[test]
+fn a_restore_that_was_cut_off_anywhere_is_no_store_and_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let to = folder.path().join("to");
+    back_up(&data, &to).unwrap();
+    let mut files = names(&to);
+    files.sort_by_key(|name| name == LAST);
+    let restored = folder.path().join("restored");
+    let restoring = restored.join(RESTORING);
+    // So many are copied; or all are, and so many have moved up.
+    let copied = (0..=files.len()).map(|copied| (copied, 0));
+    let moved = (1..files.len()).map(|moved| (files.len(), moved));
+    for (copied, moved) in copied.chain(moved) {
+        fs::create_dir_all(&restoring).unwrap();
+        for (at, name) in files.iter().take(copied).enumerate() {
+            let into = if at < moved { &restored } else { &restoring };
+            fs::copy(to.join(name), into.join(name)).unwrap();
+        }
+        let refused = Store::open(&restored).unwrap_err();
+        assert!(matches!(refused, StoreError::Restoring(_)), "{copied} {moved}: {refused:?}");
+        assert!(matches!(Store::open_existing(&restored), Err(StoreError::Restoring(_))));
+        restore(&to, &restored, |_| {}).unwrap();
+        let store = Store::open(&restored).unwrap();
+        assert_eq!(check::quick(&store, |_| {}).unwrap(), [], "{copied} {moved}");
+        assert!(!restoring.exists());
+        drop(store);
+        fs::remove_dir_all(&restored).unwrap();
+    }
+    // Cut off when all is done, it is a store, and no restore may begin anew.
+    restore(&to, &restored, |_| {}).unwrap();
+    fs::create_dir(&restoring).unwrap();
+    let epoch = Store::open(&restored).unwrap().epoch();
+    assert!(matches!(restore(&to, &restored, |_| {}), Err(BackupError::Exists(_))));
+    assert_eq!(Store::open(&restored).unwrap().epoch(), epoch);
+    remove_stale_checkpoints(&restored);
+    assert!(!restoring.exists());
+}
+
+#[test]
+fn one_restore_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let to = folder.path().join("to");
+    back_up(&data, &to).unwrap();
+    let restored = folder.path().join("restored");
+    let first = Restoring::begin(&restored).unwrap();
+    fs::write(first.folder.join("of the first"), "").unwrap();
+    assert!(matches!(restore(&to, &restored, |_| {}), Err(BackupError::UnderWay(_))));
+    assert!(first.folder.join("of the first").exists());
+    drop(first);
+    assert!(!restored.exists(), "it was made for it");
+    restore(&to, &restored, |_| {}).unwrap();
 }
 
 #[test]

@@ -324,7 +324,7 @@ impl<'s> Import<'s> {
         let Self { txn, channel, .. } = self;
         for change in &made.changes {
             let mut entry = channel.window(txn, window)?;
-            let generation = entry.map_or(0, |row| row.entry.generation);
+            let generation = channel.generation(txn, window)?;
             let target = Target { window, generation, doc: DocKind::Messages };
             let messages = made.messages.get(change.messages.clone()).unwrap_or_default();
             for (seq, (id, body)) in (channel.head.seq + 1..).zip(messages) {

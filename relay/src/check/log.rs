@@ -250,6 +250,7 @@ impl Channel<'_> {
             match told.windows.get(window) {
                 Some(expected) => {
                     self.expect(&format!("window {window}"), &stored.entry, &expected.entry);
+                    self.verify_generation(*window, stored.entry.generation)?;
                 }
                 None => self.problem(format!("window {window} has no changes")),
             }
@@ -263,6 +264,22 @@ impl Channel<'_> {
             if stored.as_ref() != Some(expected) {
                 self.problem(format!("actor {actor:?} of window {window} is not where it is"));
             }
+        }
+        Ok(())
+    }
+
+    /// A window that was dropped has begun again above what it was.
+    fn verify_generation(&mut self, window: Window, generation: u32) -> Result<(), ReadError> {
+        let Some(row) = self.rows.get(Family::Meta, &keys::dropped(self.number, window))? else {
+            return Ok(());
+        };
+        match <[u8; 4]>::try_from(row).map(u32::from_be_bytes) {
+            Ok(least) if least <= generation => {}
+            Ok(least) => {
+                let what = format!("window {window} has generation {generation}, below {least}");
+                self.problem(what);
+            }
+            Err(_) => self.problem(format!("what window {window} was is damaged")),
         }
         Ok(())
     }

@@ -112,6 +112,31 @@ impl Channel {
         Ok(row)
     }
 
+    /// The generation of a window, or the one with which it would begin.
+    pub(crate) fn generation(
+        &mut self,
+        rows: &dyn Snapshot,
+        window: Window,
+    ) -> Result<u32, StoreError> {
+        match self.window(rows, window)? {
+            Some(row) => Ok(row.entry.generation),
+            None => self.first_generation(rows, window),
+        }
+    }
+
+    /// The generation with which a window begins that has no messages: above any that it had before
+    /// it was dropped, so that nobody takes what there was for what there is.
+    fn first_generation(&self, rows: &dyn Snapshot, window: Window) -> Result<u32, StoreError> {
+        if self.head.floor == 0 {
+            // Nothing was ever dropped: the usual case takes no look.
+            return Ok(0);
+        }
+        let row = rows.get(Family::Meta, &keys::dropped(self.number, window))?;
+        let Some(row) = row else { return Ok(0) };
+        let damaged = StoreError::damaged(Family::Meta, "a generation does not read back");
+        row.try_into().map(u32::from_be_bytes).map_err(|_| damaged)
+    }
+
     fn remember(&mut self, window: Window, row: Option<DirectoryRow>) {
         if self.windows.len() >= WRITER_WINDOWS_MAX {
             self.windows.clear();
@@ -125,9 +150,11 @@ impl Channel {
         txn.put(Family::Directory, keys::directory(self.number, window), row.encode());
     }
 
-    /// Deletes the directory row of a window.
-    pub(crate) fn delete_window(&mut self, txn: &mut Txn<'_>, window: Window) {
+    /// Deletes the directory row of a window, which had a generation.
+    pub(crate) fn delete_window(&mut self, txn: &mut Txn<'_>, window: Window, generation: u32) {
         self.remember(window, None);
+        let next = generation.saturating_add(1).to_be_bytes().to_vec();
+        txn.put(Family::Meta, keys::dropped(self.number, window), next);
         txn.delete(Family::Directory, keys::directory(self.number, window));
     }
 

@@ -108,8 +108,10 @@ pub(super) fn check(
     }
     // Before the history: what an older generation depends on is erased.
     let entry = channel.window(rows, target.window)?.map(|row| row.entry);
-    let current = entry.map_or(0, |entry| entry.generation);
-    if target.generation != current {
+    let current = channel.generation(rows, target.window)?;
+    // Who begins a window anew cannot know what generation it has: the change that is stored tells.
+    let is_begun = entry.is_none() && target.generation < current;
+    if target.generation != current && !is_begun {
         let text = format!("the window's generation is {current}, not {}", target.generation);
         return refuse(Code::StaleGeneration, text);
     }

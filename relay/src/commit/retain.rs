@@ -1,6 +1,8 @@
 //! Drops whole windows: their messages, changes, documents and counts (retention).
 //!
-//! The seq never goes back, and what is left is all that a channel shows and counts. A mark in the log
+//! The seq never goes back, and what is left is all that a channel shows and counts. Nor does a
+//! window's generation, which is kept: messages of its time may still come, and what they begin is
+//! another document than the one that clients may have. A mark in the log
 //! takes one seq and is the channel's *floor*: a cursor below it gets a new directory instead of a
 //! resume, because a difference cannot tell of windows that are gone.
 
@@ -50,7 +52,7 @@ pub(super) fn drop_windows(
         let Some(row) = row.filter(|row| row.entry.latest_seq() == *latest_seq) else { continue };
         dropped.windows += 1;
         dropped.messages += row.entry.messages;
-        drop_window(work, channel, *window)?;
+        drop_window(work, channel, *window, row.entry.generation)?;
     }
     if dropped.windows == 0 {
         return Ok(dropped);
@@ -77,6 +79,7 @@ fn drop_window(
     work: &mut Work<'_>,
     channel: &mut Channel,
     window: Window,
+    generation: u32,
 ) -> Result<(), StoreError> {
     let txn = &mut work.txn;
     let number = channel.number;
@@ -99,7 +102,7 @@ fn drop_window(
     {
         delete_all(txn, family, &keys::of_window(number, window))?;
     }
-    channel.delete_window(txn, window);
+    channel.delete_window(txn, window, generation);
     channel.retire_author(window);
     Ok(())
 }

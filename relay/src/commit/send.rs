@@ -287,7 +287,7 @@ fn write(
     entries: &[(MessageId, Vec<u8>)],
     now_ms: u64,
 ) -> Result<u64, Stop> {
-    let generation = channel.window(&work.txn, window)?.map_or(0, |row| row.entry.generation);
+    let generation = channel.generation(&work.txn, window)?;
     let target = Target { window, generation, doc: DocKind::Messages };
     let authored = channel.author(window)?.write(entries);
     let authored = authored.map_err(|error| Refusal::new(Code::BadChange, chain(&error)))?;

@@ -387,6 +387,8 @@ impl<'a> Work<'a> {
         };
         let New { view, actor_user } = *new;
         let is_new_window = channel.window(&self.txn, target.window)?.is_none();
+        let generation = channel.generation(&self.txn, target.window)?;
+        let target = Target { generation, ..target };
         let events = &mut self.done.events;
         let chunk = chunk.clone();
         let seq = apply(&mut self.txn, channel, target, &actor_user, &view, chunk, events)?;

@@ -19,6 +19,7 @@ pub const META_NEXT_CHANNEL: &[u8] = b"next";
 const NAME_PREFIX: &[u8] = b"c:";
 const NAME_END: &[u8] = b"c;";
 const HEAD_PREFIX: &[u8] = b"h:";
+const DROPPED_PREFIX: &[u8] = b"g:";
 
 /// The number behind a channel's name: names are long and stay out of the keys.
 pub type ChannelId = u64;
@@ -73,6 +74,12 @@ pub fn name_of(key: &[u8]) -> Option<&str> {
 #[must_use]
 pub fn head(channel: ChannelId) -> Vec<u8> {
     joined(&[HEAD_PREFIX, &channel.to_be_bytes()])
+}
+
+/// The generation with which a window that was dropped begins again, 4 bytes.
+#[must_use]
+pub fn dropped(channel: ChannelId, window: Window) -> Vec<u8> {
+    joined(&[DROPPED_PREFIX, &window_key(channel, window)])
 }
 
 /// Every key there can be.

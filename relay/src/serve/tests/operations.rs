@@ -327,3 +327,49 @@ async fn a_backup_under_load_has_what_was_acknowledged_before_and_clients_bring_
     live.until("everything", |rows| rows.len() == count).await;
     relay.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_comes_back_after_a_retention_is_another_for_everyone() {
+    const YEAR_2010: u64 = 1_262_304_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let rule = Rule { channel: "c".to_owned(), max_age: None, max_messages: Some(6) };
+    let relay = Relay::start_with(|config| {
+        config.store.data.clone_from(&data);
+        config.retention = vec![rule];
+    })
+    .await;
+    let old = |text: &str, i: u64| json!({"command": "send", "channel": "c", "text": text, "sent_at": YEAR_2010 + i});
+    let mut json_client = relay.ws().await;
+    for i in 0..5 {
+        json_client.ask(&old("old", i)).await;
+    }
+    let mut away = Live::open(relay.address, "bob").await;
+    away.until("what is old", |rows| rows.len() == 5).await;
+    // Bob hears nothing of what comes now.
+    let mut live = Live::open(relay.address, "ada").await;
+    for i in 0..6 {
+        live.say(&format!("new {i}"));
+    }
+    let is_new = |rows: &[MessageRow]| rows.iter().all(|row| text_of(row) != "old");
+    live.until("what is kept", |rows| rows.len() == 6 && is_new(rows)).await;
+    relay.stop().await.unwrap();
+    // The rule is gone, so that what comes late is not dropped at once.
+    let relay = Relay::start_with(|config| config.store.data.clone_from(&data)).await;
+    live.reconnect(relay.address).await;
+    let mut json_client = relay.ws().await;
+    assert_eq!(json_client.ask(&old("again", 1)).await["event"], "ack");
+    live.until("what is late", |rows| rows.len() == 7 && is_new(rows)).await;
+    away.say("by bob");
+    away.reconnect(relay.address).await;
+    for client in [&mut away, &mut live] {
+        client.until("the same", |rows| rows.len() == 8 && is_new(rows)).await;
+    }
+    relay.stop().await.unwrap();
+    let store = crate::store::Store::open_existing(&data).unwrap();
+    assert_eq!(crate::check::verify(&store, |_| {}).unwrap(), []);
+    let reader = crate::reader::Reader::new(store, std::sync::Arc::default());
+    let directory = reader.view().directory("c").unwrap();
+    let of_2010 = directory.iter().find(|(_, entry)| entry.last_ms < YEAR_2010 + 1_000).unwrap();
+    assert_eq!((of_2010.1.messages, of_2010.1.generation), (1, 1));
+}

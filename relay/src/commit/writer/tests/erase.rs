@@ -435,6 +435,65 @@ fn a_window_that_changed_since_it_was_found_due_stays() {
 }
 
 #[test]
+fn a_window_that_was_dropped_begins_again_above_what_it_was() {
+    let (mut relay, windows) = relay_with_windows();
+    let window = windows[0];
+    let time_ms = relay_first(&relay, window).time_ms();
+    relay.erase(&[relay_first(&relay, window)]);
+    // Ada has written to it, and has all of it.
+    let mut ada = MessageAuthor::new(window, ActorId16([7; 16]));
+    let mut by_ada = |i: u64, generation| {
+        let chunk = ada.write(&[(id(time_ms + i, 40), body("ada", "by ada"))]).unwrap().chunk;
+        Push { generation, ..push("ada", window, DocKind::Messages, vec![chunk]) }
+    };
+    let first = by_ada(1, 1);
+    assert_eq!(relay.push(first.clone()).0.refused, None);
+    let answer = relay.reader().view().segment("c", window, HaveSeqs::default()).unwrap();
+    let had = answer.entry.unwrap();
+    assert_eq!(had.generation, 1);
+    for generation in 2..4 {
+        relay.drop_windows(vec![window]);
+        // Bob does not know that there ever was one, or what it was.
+        let text = format!("by bob {generation}");
+        let mut bob = MessageAuthor::new(window, ActorId16(draw()));
+        let late = id(time_ms + 500, u128::from(generation));
+        let chunk = bob.write(&[(late, body("bob", &text))]).unwrap().chunk;
+        let late = push("bob", window, DocKind::Messages, vec![chunk]);
+        let (outcome, events) = relay.push(late);
+        assert_eq!(outcome.refused, None);
+        let [Committed::Change(told)] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((told.generation, relay.generation(window)), (generation, generation));
+        // Bob, who heard that, goes on.
+        let chunk = bob.write(&[(id(time_ms + 501, 9), body("bob", "more"))]).unwrap().chunk;
+        let more = push("bob", window, DocKind::Messages, vec![chunk]);
+        assert_eq!(relay.push(Push { generation, ..more }).0.refused, None);
+        // Ada's documents are of what is gone: what she has is no part of what there is.
+        let have = HaveSeqs {
+            generation: had.generation,
+            messages: had.message_doc.last_seq,
+            annotations: had.annotation_doc.last_seq,
+        };
+        let answer = relay.reader().view().segment("c", window, have).unwrap();
+        let ids = relay.documents(window)[0].ids().to_vec();
+        assert_eq!(ids.len(), 2, "{ids:?}");
+        let tail: usize = answer.message_tail.len();
+        assert!(answer.messages.is_some() || tail == 2, "all of it is sent");
+        for generation in [0, 1, generation] {
+            let code = code_of(&relay.push(by_ada(10, generation)).0);
+            assert_eq!(code, Some(Code::StaleGeneration), "{generation}");
+        }
+        relay.restart();
+        relay.assert_sound();
+    }
+    relay.drop_windows(vec![window]);
+    let (sent, _) = relay.sends(vec![send("eve", "by eve", Some(id(time_ms, 77)), None)]);
+    sent[0].as_ref().unwrap();
+    let at = relay.reader().view().window_of("c", id(time_ms, 77)).unwrap().unwrap();
+    assert_eq!(relay.generation(at), if at == window { 4 } else { 0 });
+    relay.assert_sound();
+}
+
+#[test]
 fn erased_windows_are_dropped_like_others() {
     let (mut relay, windows) = relay_with_windows();
     let first = relay_first(&relay, windows[0]);

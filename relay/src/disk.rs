@@ -73,10 +73,15 @@ async fn look(folder: PathBuf, reserve_bytes: u64, sender: watch::Sender<bool>) 
     }
 }
 
+/// What the disk under a folder has free for others than root, if it can tell.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Whether more than the reserve is free. A disk that cannot tell is one that writes will tell of.
 fn has_room(folder: &Path, reserve_bytes: u64) -> bool {
-    let Ok(disk) = statvfs(folder) else { return true };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let Some(free) = free_bytes(folder) else { return true };
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     gauge!("backscroll_disk_free_bytes").set(free as f64);
     free > reserve_bytes

@@ -5,6 +5,7 @@
 
 use super::StoreError;
 use super::kv::{Batch, Direction, Durability, Family, Figures, Kv, Snapshot, Visit};
+use crate::disk::free_bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
@@ -271,9 +272,7 @@ impl Kv for RocksKv {
             stall_us: self.options.get_ticker_count(Ticker::StallMicros),
             ..Figures::default()
         };
-        if let Ok(disk) = rustix::fs::statvfs(self.db.path()) {
-            figures.free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        }
+        figures.free_bytes = free_bytes(self.db.path()).unwrap_or(0);
         // A folder that cannot be listed has no figures.
         for entry in std::fs::read_dir(self.db.path()).into_iter().flatten().flatten() {
             let bytes = entry.metadata().map_or(0, |metadata| metadata.len());

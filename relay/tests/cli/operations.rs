@@ -54,6 +54,33 @@ fn a_backup_of_a_stopped_and_of_a_running_relay_is_restored() {
 }
 
 #[test]
+fn a_restore_that_is_killed_leaves_no_store_and_is_begun_anew() {
+    let bench = Bench::new();
+    import(&bench);
+    bench.run("backup --data d --to b").ended(0);
+    let restoring = bench.path("to").join("restoring");
+    // One that was done before the kill is no case of it.
+    let is_cut_off = (0..50).any(|_| {
+        let _ = fs::remove_dir_all(bench.path("to"));
+        let mut child = bench.command("restore --from b --data to").spawn().unwrap();
+        while !restoring.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        restoring.exists() && !bench.path("to").join("CURRENT").exists()
+    });
+    assert!(is_cut_off, "it is always done before it can be killed");
+    for command in ["serve --listen 127.0.0.1:0 --data to", "export --data to --channel c"] {
+        let refused = bench.run(command).ended(1);
+        assert!(refused.log.contains("a restore to to was cut off"), "{}", refused.log);
+    }
+    bench.run("restore --from b --data to").ended(0);
+    bench.run("check --data to").ended(0);
+    assert_eq!(bench.export("to", "c").len(), 500);
+}
+
+#[test]
 fn erased_messages_are_in_no_file_stopped_or_running() {
     let bench = Bench::new();
     import(&bench);

@@ -34,19 +34,11 @@ fn sent(channel: &str, time_ms: u64, text: &str) -> ReadySend {
     send
 }
 
-/// What stands under the keys of a family, of the channel or of whatever is there.
+/// The number of the channel `c`, the first there is.
+const NUMBER: u64 = 1;
+
 fn rows_of(relay: &Relay, family: Family) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let number = match relay.store.snapshot().get(Family::Meta, &keys::channel_name("c")).unwrap() {
-        Some(number) => number,
-        None => panic!("no channel"),
-    };
-    let is_its = |family_of: Family, key: &[u8]| match family {
-        Family::Meta => {
-            family_of == family && key == keys::head(keys::channel_of(&number).unwrap())
-        }
-        _ => family_of == family && key.starts_with(&number),
-    };
-    let rows = relay.dump().into_iter().filter(|(family, key, _)| is_its(*family, key));
+    let rows = relay.rows_of_c().into_iter().filter(|(of, ..)| *of == family);
     rows.map(|(_, key, value)| (key, value)).collect()
 }
 
@@ -75,13 +67,12 @@ impl Relay {
         rows
     }
 
+    /// All rows of the channel, its head among them.
     fn rows_of_c(&self) -> Vec<(Family, Vec<u8>, Vec<u8>)> {
-        let number = self.store.snapshot().get(Family::Meta, &keys::channel_name("c")).unwrap();
-        let number = number.unwrap();
-        let head = keys::head(keys::channel_of(&number).unwrap());
         let is_its = |family: Family, key: &[u8]| match family {
-            Family::Meta => key == head,
-            family => family != Family::Blobs && key.starts_with(&number),
+            Family::Meta => key == keys::head(NUMBER),
+            Family::Blobs => false,
+            _ => keys::channel_of(key) == Some(NUMBER),
         };
         self.dump().into_iter().filter(|(family, key, _)| is_its(*family, key)).collect()
     }
@@ -188,7 +179,7 @@ fn ask_drop(relay: &mut Relay) -> (Result<u64, Refusal>, Vec<Committed>) {
     let (reply, mut answer) = oneshot::channel();
     let mut windows = Vec::new();
     for window in [Window::covering(0, T0), small()] {
-        let row = relay.store.snapshot().get(Family::Directory, &keys::directory(1, window));
+        let row = relay.store.snapshot().get(Family::Directory, &keys::directory(NUMBER, window));
         let row = row.unwrap().and_then(|row| crate::store::rows::DirectoryRow::decode(&row).ok());
         windows.push((window, row.map_or(0, |row| row.entry.latest_seq())));
     }

@@ -5,6 +5,7 @@
 //! and the watch for the relay's end. Nothing in it is unbounded: see [`Outbox`].
 
 mod close;
+mod fragments;
 mod linger;
 mod outbox;
 mod writer;

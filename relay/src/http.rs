@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::refused::{Code, Refused, status_of};
 use crate::ws;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -176,12 +177,12 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// A JSON response that no cache may keep.
-fn json_response(status: StatusCode, body: String) -> Response {
+fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (status, headers, body).into_response()
+    (status, headers, body.into()).into_response()
 }
 
 async fn not_found() -> Problem {

@@ -9,6 +9,7 @@ pub mod access;
 mod app;
 pub mod backup;
 pub mod blob_hash;
+mod budget;
 pub mod bulk;
 pub mod check;
 pub mod commit;

@@ -48,6 +48,15 @@ pub const PROBLEMS_MAX: usize = 1_000;
 /// left out, so 5,000 messages of 64 KiB cost neither side 300 MB.
 pub const HISTORY_BYTES_MAX: usize = 8 << 20;
 
+/// An answer of so many bytes or fewer, as a page of messages is, has a claim to all room for
+/// answers; a larger one has not.
+pub const ANSWER_SMALL_BYTES: usize = 64 << 10;
+
+/// How long an answer waits for room among those that clients have not taken yet; short in tests,
+/// which wait for it.
+pub const ANSWER_WAIT: Duration =
+    if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+
 /// A sync client says hello within this time, or it is closed: until then nobody knows who it is.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -61,8 +70,10 @@ pub const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(2);
 /// Connections beyond the bound that are told so at a time; others are closed without a word.
 pub const REFUSALS_MAX: usize = 256;
 
-/// An HTTP client takes [`WRITE_STALL_BYTES`] of its response within this time, or it is gone.
-pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// An HTTP client takes [`WRITE_STALL_BYTES`] of its response within this time, or it is gone; short
+/// in tests, which wait for it.
+pub const WRITE_STALL_TIMEOUT: Duration =
+    if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(30) };
 
 /// What counts as progress of a response.
 pub const WRITE_STALL_BYTES: usize = 64 << 10;

@@ -142,6 +142,17 @@ pub(crate) fn slow_consumer() {
     counter!("backscroll_slow_consumers_total").increment(1);
 }
 
+/// Notes an answer for which there was no room among those that wait to be taken.
+pub(crate) fn answer_refused() {
+    counter!("backscroll_answers_refused_total").increment(1);
+}
+
+/// Notes how many bytes of answers wait to be taken.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+pub(crate) fn answers_held(bytes: usize) {
+    gauge!("backscroll_answer_bytes").set(bytes as f64);
+}
+
 /// Whether a subscriber came or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {

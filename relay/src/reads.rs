@@ -1,10 +1,13 @@
 //! Reads of the store from async code: on blocking threads, a bounded number at a time.
 
 use crate::metrics;
+use crate::budget::{Budget, Held};
+use crate::limits::ANSWER_WAIT;
 use crate::reader::{ReadError, Reader, View};
 use crate::refused::Refused;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// Reads at a time. Most are answered from caches in microseconds; more threads than this would
 /// only wait for the same cores or the same disk.
@@ -15,6 +18,7 @@ const READS_MAX: usize = 16;
 pub(crate) struct Reads {
     reader: Reader,
     permits: Arc<Semaphore>,
+    budget: Arc<Budget>,
 }
 
 /// Why a read has no result.
@@ -29,9 +33,43 @@ pub(crate) enum Unread {
 }
 
 impl Reads {
-    /// Reads of `reader`.
-    pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader, permits: Arc::new(Semaphore::new(READS_MAX)) }
+    /// Reads of `reader`, whose answers count in `budget`.
+    pub(crate) fn new(reader: Reader, budget: Arc<Budget>) -> Self {
+        Self { reader, permits: Arc::new(Semaphore::new(READS_MAX)), budget }
+    }
+
+    /// What answers hold.
+    pub(crate) const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Runs a read whose answer waits for a client, and holds its bytes in the budget. How many they
+    /// are is known when it is read; where they have no room it is let go, and read again when there
+    /// is some. So no more are in memory beside the budget than there are reads at a time.
+    ///
+    /// # Errors
+    /// What `read` refuses; `retry` where the store fails, or there is no room in time.
+    pub(crate) async fn answer<T: Send + 'static>(
+        &self,
+        read: impl Fn(&View<'_>) -> Result<T, Unread> + Send + Sync + 'static,
+        bytes_of: fn(&T) -> usize,
+    ) -> Result<(T, Held), Refused> {
+        let (read, until) = (Arc::new(read), Instant::now() + ANSWER_WAIT);
+        let mut room: Option<Held> = None;
+        loop {
+            let (read, budget, had) = (read.clone(), self.budget.clone(), room.take());
+            let found = self.run(move |view| {
+                let answer = read(view)?;
+                let bytes = bytes_of(&answer);
+                // It may not be what it was when room was made for it.
+                drop(had);
+                Ok(budget.hold(bytes).map(|held| (answer, held)).ok_or(bytes))
+            });
+            match found.await? {
+                Ok(answer) => return Ok(answer),
+                Err(bytes) => room = Some(self.budget.hold_until(bytes, until).await?),
+            }
+        }
     }
 
     /// Runs `read` on one snapshot, taken after this was called; waits while too many others run.

@@ -17,6 +17,7 @@ pub(crate) use patient::Patient;
 use crate::access::{Access, AccessError, OpenToOthers};
 use crate::app::App;
 use crate::backup;
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::control;
 use crate::disk::DiskRoom;
@@ -163,8 +164,9 @@ impl Server {
         let disk = DiskRoom::watch(&config.store.data, reserve);
         let (feed, rules) = (Arc::new(feed), config.retention.clone());
         let engine = blocking(move || Engine::start_on(store, feed, disk, rules)).await??;
+        let budget = Arc::new(Budget::new(config.limits.answer_bytes()));
         let app = Arc::new(App {
-            reads: Reads::new(engine.reader()),
+            reads: Reads::new(engine.reader(), budget),
             engine,
             hub,
             access,

@@ -123,7 +123,7 @@ fn upgrade<P: Session + 'static>(
         return Err(Refused::bad_request("the connection cannot be upgraded").into());
     };
     let transport = kind.name();
-    let outbox = Arc::new(Outbox::default());
+    let outbox = Arc::new(Outbox::new(app.reads.budget().clone()));
     let (answers, answers_out) = Answers::new();
     let (protocol, user_place) = protocol(app.clone(), outbox.clone(), answers);
     let frames = Frames::new(app.throttle.clone(), kind, asked.peer);

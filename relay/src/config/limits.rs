@@ -38,6 +38,9 @@ pub struct LimitsConfig {
     pub auth_failures_burst: u32,
     /// Channels that one socket may follow. This one holds for everybody.
     pub channels_per_socket: usize,
+    /// MiB of answers, over all connections, that clients asked for and have not taken yet; further
+    /// ones are refused with `retry`. This one holds for everybody.
+    pub answers_mib: u32,
 }
 
 /// For whom limits hold.
@@ -51,6 +54,13 @@ pub enum Apply {
     Always,
     /// For nobody.
     Never,
+}
+
+impl LimitsConfig {
+    /// Bytes of answers that may wait to be taken.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        usize::try_from(u64::from(self.answers_mib) << 20).unwrap_or(usize::MAX)
+    }
 }
 
 impl Default for LimitsConfig {
@@ -72,6 +82,7 @@ impl Default for LimitsConfig {
             auth_failures_per_minute: 10,
             auth_failures_burst: 10,
             channels_per_socket: 1_024,
+            answers_mib: 256,
         }
     }
 }

@@ -3,12 +3,14 @@
 //! Live frames come whether or not the client reads: beyond [`LIVE_BYTES_MAX`] the socket is closed
 //! with a resume code, and the client loses nothing by coming back. (One frame alone always fits:
 //! a message of escapes is larger as JSON than that, and nobody is slow for it.) Answers come because the client
-//! asked: beyond [`ANSWER_BYTES_MAX`] no further request of it is read.
+//! asked: beyond [`ANSWER_BYTES_MAX`] no further request of it is read, and none while any waits once
+//! those of all sockets fill the [`Budget`].
 
 use super::close::Close;
+use crate::budget::Budget;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
@@ -26,9 +28,11 @@ pub(super) const TAKE_BYTES: usize = 64 << 10;
 const FRAME_COST: usize = 64;
 
 /// The frames that wait for one socket, and how it is to end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// Counts the answers of all sockets, from when they are queued until they are written.
+    budget: Arc<Budget>,
     /// Something to write came, or the end.
     filled: Notify,
     /// Answers were written, or the end came.
@@ -48,6 +52,8 @@ struct State {
     frames: VecDeque<(Kind, Message)>,
     live_bytes: usize,
     answer_bytes: usize,
+    /// Of the answers that were taken to be written.
+    written_bytes: usize,
     end: Option<End>,
 }
 
@@ -74,6 +80,20 @@ pub(crate) enum Taken {
 }
 
 impl Outbox {
+    /// Nothing waits.
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            state: Mutex::default(),
+            budget,
+            filled: Notify::new(),
+            room: Notify::new(),
+            ended: Notify::new(),
+            drained: Condvar::new(),
+            turn: tokio::sync::Mutex::default(),
+            stalled: AtomicBool::new(false),
+        }
+    }
+
     /// Queues a live frame.
     ///
     /// Where it does not fit, the socket is closed with the code that tells the client to resume.
@@ -106,7 +126,9 @@ impl Outbox {
         if state.end.is_some() {
             return;
         }
-        state.answer_bytes += cost(&frame);
+        let cost = cost(&frame);
+        state.answer_bytes += cost;
+        self.budget.add(cost);
         state.frames.push_back((Kind::Answer, frame));
         drop(state);
         self.filled.notify_one();
@@ -118,7 +140,8 @@ impl Outbox {
             let room = self.room.notified();
             {
                 let state = self.lock();
-                if state.end.is_some() || state.answer_bytes < ANSWER_BYTES_MAX {
+                let max = if self.budget.is_full() { 1 } else { ANSWER_BYTES_MAX };
+                if state.end.is_some() || state.answer_bytes < max {
                     // Others may wait as well: pass the permit on.
                     self.room.notify_one();
                     return;
@@ -146,7 +169,7 @@ impl Outbox {
         if end.at_once {
             state.frames.clear();
             state.live_bytes = 0;
-            state.answer_bytes = 0;
+            self.budget.give_back(std::mem::take(&mut state.answer_bytes));
         }
         self.filled.notify_one();
         self.room.notify_one();
@@ -193,9 +216,13 @@ impl Outbox {
         }
     }
 
-    /// The next frames to write, or how to close, if there is either.
+    /// The next frames to write, or how to close, if there is either. Those that were taken before
+    /// are written.
     pub(crate) fn take_now(&self) -> Option<Taken> {
         let mut state = self.lock();
+        if state.written_bytes > 0 {
+            self.budget.give_back(std::mem::take(&mut state.written_bytes));
+        }
         let mut frames = Vec::new();
         let mut bytes = 0;
         while bytes < TAKE_BYTES {
@@ -203,7 +230,10 @@ impl Outbox {
             let cost = cost(&frame);
             match kind {
                 Kind::Live => state.live_bytes -= cost,
-                Kind::Answer => state.answer_bytes -= cost,
+                Kind::Answer => {
+                    state.answer_bytes -= cost;
+                    state.written_bytes += cost;
+                }
             }
             bytes += cost;
             frames.push(frame);
@@ -248,6 +278,20 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock, so what it guards is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new(Arc::new(Budget::new(usize::MAX)))
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.budget.give_back(state.answer_bytes + state.written_bytes);
     }
 }
 
@@ -302,6 +346,30 @@ mod tests {
         assert!(futures_util::poll!(&mut room).is_pending());
         assert!(matches!(outbox.take_now(), Some(Taken::Frames(frames)) if frames.len() == 1));
         room.await;
+    }
+
+    #[tokio::test]
+    async fn answers_count_among_those_of_all_sockets_until_they_are_written() {
+        let budget = Arc::new(Budget::new(1_000));
+        let (one, two) = (Outbox::new(budget.clone()), Outbox::new(budget.clone()));
+        one.push_live(&frame(5_000));
+        two.push_answer(frame(500));
+        one.push_answer(frame(500));
+        assert!(budget.is_full());
+        let mut room = Box::pin(one.room());
+        assert!(futures_util::poll!(&mut room).is_pending(), "it has an answer to take");
+        Outbox::new(budget.clone()).room().await;
+        assert!(matches!(one.take_now(), Some(Taken::Frames(frames)) if frames.len() == 2));
+        room.await;
+        assert!(budget.is_full(), "it is not written yet");
+        assert!(one.take_now().is_none());
+        assert_eq!(budget.held(), 500 + FRAME_COST);
+        one.push_answer(frame(1));
+        two.end_at_once(Close::Gone);
+        assert_eq!(budget.held(), 1 + FRAME_COST);
+        two.push_answer(frame(1));
+        drop((one, two));
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The writing half of a socket: frames in order, pings, deadlines, and the close frame last.
 
+use super::fragments::Fragments;
 use super::outbox::{Outbox, TAKE_BYTES, Taken};
 use super::{Close, Heard};
 use crate::metrics::SocketMetrics;
@@ -80,7 +81,7 @@ pub(super) async fn write(
 async fn write_batch(sink: &mut Sink, outbox: &Outbox, frames: Vec<Message>) -> bool {
     let time = time_for(frames.iter().map(Message::len).sum());
     let mut write = pin!(async {
-        for frame in frames {
+        for frame in frames.into_iter().flat_map(Fragments::of) {
             sink.feed(frame).await?;
         }
         sink.flush().await

@@ -7,11 +7,12 @@ mod turns;
 
 use super::{Problem, json, json_response, peer_of};
 use crate::app::App;
+use crate::budget::Held;
 use crate::commit::NewBlob;
 use crate::commit::blob::room;
 use crate::config::BlobsConfig;
 use crate::identity::Identity;
-use crate::limits::{BLOB_BYTES_MAX, BLOB_RATE_BYTES, BLOB_RATE_EVERY};
+use crate::limits::{BLOB_BYTES_MAX, BLOB_PART_BYTES, BLOB_RATE_BYTES, BLOB_RATE_EVERY};
 use crate::refused::{Code, Refused};
 use crate::store::rows::BlobRow;
 use axum::body::{Body, Bytes};
@@ -181,7 +182,11 @@ pub(super) async fn get(
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = Response::new(Body::from_stream(parts(app.clone(), sha256, row.bytes)));
+        // What a download has in memory at a time: a part, and the end of the one before.
+        let least = usize::try_from(row.bytes).unwrap_or(usize::MAX).min(BLOB_PART_BYTES);
+        let held = app.reads.budget().hold_soon(least).await?;
+        let parts = parts(app.clone(), sha256, row.bytes, held);
+        let mut response = Response::new(Body::from_stream(parts));
         let length = HeaderValue::from(row.bytes);
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
         response
@@ -213,16 +218,20 @@ fn parts(
     app: Arc<App>,
     sha256: [u8; 32],
     bytes: u64,
+    held: Held,
 ) -> impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static {
-    stream::try_unfold((app, 0_u32, bytes), move |(app, part, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
+    let begun = (bytes > 0).then_some((app, 0_u32, bytes, held));
+    stream::try_unfold(begun, move |begun| async move {
+        let Some((app, part, left, held)) = begun else { return Ok(None) };
         let read = app.reads.run(move |view| Ok(view.blob_part(&sha256, part)?)).await;
         // The status is out: all that can be said is that the rest does not come.
         let bytes = read.map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
         let left = left.saturating_sub(bytes.len() as u64);
-        Ok(Some((Bytes::from(bytes), (app, part + 1, left))))
+        // The last part holds what all of it held, until it is written.
+        Ok(Some(match left {
+            0 => (held.bind(bytes), None),
+            _ => (Bytes::from(bytes), Some((app, part + 1, left, held))),
+        }))
     })
 }
 

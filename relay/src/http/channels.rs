@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::commit::{Identity, SendRequest};
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::metrics::{self, PublishMetrics};
+use crate::reader::View;
 use crate::refused::{Code, Refused};
 use crate::ws::json as events;
 use axum::Extension;
@@ -38,7 +39,7 @@ pub(super) async fn list(
     Extension(user): Extension<Identity>,
 ) -> Result<Response, Problem> {
     let access = app.access.clone();
-    let body = app.reads.run(move |view| {
+    let read = move |view: &View<'_>| {
         let channels = view.channels()?;
         let readable = channels.into_iter().filter(|one| access.may_read(&user, &one.channel));
         let channels = readable
@@ -50,8 +51,9 @@ pub(super) async fn list(
             })
             .collect();
         Ok(json(&ChannelList { channels }))
-    });
-    Ok(json_response(StatusCode::OK, body.await?))
+    };
+    let (body, held) = app.reads.answer(read, String::len).await?;
+    Ok(json_response(StatusCode::OK, held.bind(body)))
 }
 
 /// The query of a viewport, as text: what is malformed gets the codes of design 8.2.
@@ -94,11 +96,12 @@ pub(super) async fn history(
     let Query(viewport) =
         viewport.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
     let query = viewport.query()?;
-    let body = app.reads.run(move |view| {
+    let read = move |view: &View<'_>| {
         let history = view.history(&channel, &query)?;
         Ok(events::history(&channel, &history, None))
-    });
-    Ok(json_response(StatusCode::OK, body.await?))
+    };
+    let (body, held) = app.reads.answer(read, String::len).await?;
+    Ok(json_response(StatusCode::OK, held.bind(body)))
 }
 
 #[derive(Debug, Serialize)]

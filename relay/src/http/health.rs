@@ -40,6 +40,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Probl
     if let Ok(figures) = tokio::task::spawn_blocking(move || engine.figures()).await {
         crate::metrics::store(&figures);
     }
+    crate::metrics::answers_held(app.reads.budget().held());
     let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, media_type)], handle.render()))
 }

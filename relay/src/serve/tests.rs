@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod blobs;
+mod budget;
 mod doors;
 mod ending;
 mod frames;

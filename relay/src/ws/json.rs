@@ -18,6 +18,7 @@ pub(crate) use event::{frames_of, history};
 
 use super::metered::Session;
 use crate::app::App;
+use crate::budget::Held;
 use crate::commit::{
     AnnotateRequest, Identity, Mark, NewMessage, Note, Permit, Refusal, SendRequest, Sent,
 };
@@ -25,7 +26,7 @@ use crate::connection::{Answers, Close, Incoming, Outbox, Protocol, Reply};
 use crate::hub::{Form, Subscribed};
 use crate::limits::{UNSEEN_RUNS_MAX, VIEWS_MAX};
 use crate::metrics::PublishMetrics;
-use crate::reader::runs_of;
+use crate::reader::{View, runs_of};
 use crate::refused::{Code, Refused};
 use backscroll_core::message::MessageId;
 use backscroll_core::viewport::{At, Query};
@@ -152,7 +153,7 @@ impl JsonProtocol {
         let answer = read_history(&self.app, channel.to_owned(), query, reference).await;
         let Some(subscribed) = self.subscribed.get(channel) else { return Ok(()) };
         match answer {
-            Ok((seq, answer)) => {
+            Ok(((seq, answer), _held)) => {
                 subscribed.subscription().caught_up(seq).await;
                 subscribed.subscription().open(seq, vec![answer]);
                 Ok(())
@@ -173,8 +174,11 @@ impl JsonProtocol {
         reference: Option<String>,
     ) -> Result<(), Refused> {
         self.app.access.check_read(&self.user, &channel)?;
-        let (_, answer) = read_history(&self.app, channel, query, reference.as_deref()).await?;
+        let ((_, answer), held) =
+            read_history(&self.app, channel, query, reference.as_deref()).await?;
         self.outbox.push_answer(answer);
+        // The outbox counts it from here.
+        drop(held);
         Ok(())
     }
 
@@ -322,13 +326,12 @@ async fn read_history(
     channel: String,
     query: Query,
     reference: Option<&str>,
-) -> Result<(u64, Message), Refused> {
+) -> Result<((u64, Message), Held), Refused> {
     let reference = reference.map(str::to_owned);
-    app.reads
-        .run(move |view| {
-            let history = view.history(&channel, &query)?;
-            let text = event::history(&channel, &history, reference.as_deref());
-            Ok((history.seq, Message::text(text)))
-        })
-        .await
+    let read = move |view: &View<'_>| {
+        let history = view.history(&channel, &query)?;
+        let text = event::history(&channel, &history, reference.as_deref());
+        Ok((history.seq, Message::text(text)))
+    };
+    app.reads.answer(read, |(_, answer)| answer.len()).await
 }

@@ -28,6 +28,7 @@ use crate::engine::{Unavailable, now_ms};
 use crate::hub::{Form, Subscribed};
 use crate::limits::{HELLO_BYTES_MAX, HELLO_TIMEOUT};
 use crate::metrics::{self, PublishMetrics};
+use crate::reader::View;
 use crate::refused::{Code, Refused};
 use crate::throttle::{Peer, UserPlace};
 use backscroll_core::limits::{
@@ -41,6 +42,7 @@ use outgoing::PartIds;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 
 /// One sync client.
 #[derive(Debug)]
@@ -268,15 +270,18 @@ impl SyncProtocol {
             newest,
         };
         let parts = self.parts.clone();
-        let answer = self.app.reads.run(move |view| open::answer(view, &question, &parts)).await;
+        let read = move |view: &View<'_>| open::answer(view, &question, &parts);
+        let answer = self.app.reads.answer(read, |answer| bytes_of(&answer.frames)).await;
         let Some(subscribed) = self.open.get(&channel) else { return Ok(()) };
         match answer {
-            Ok(answer) => {
+            Ok((answer, held)) => {
                 if cursor.is_some() {
                     metrics::recovered(answer.resumed);
                 }
                 subscribed.subscription().caught_up(answer.head_seq).await;
                 subscribed.subscription().open(answer.head_seq, answer.frames);
+                // The outbox counts it from here.
+                drop(held);
                 self.windows(0, &channel, answer.more).await
             }
             Err(refused) => {
@@ -325,13 +330,13 @@ impl SyncProtocol {
                 return Ok(());
             }
             let (channel, parts) = (channel.to_owned(), self.parts.clone());
-            let read = self
-                .app
-                .reads
-                .run(move |view| segment::frames(view, &channel, reference, &have, &parts));
-            for frame in read.await? {
+            let read =
+                move |view: &View<'_>| segment::frames(view, &channel, reference, &have, &parts);
+            let (frames, held) = self.app.reads.answer(read, |frames| bytes_of(frames)).await?;
+            for frame in frames {
                 self.outbox.push_answer(frame);
             }
+            drop(held);
         }
         Ok(())
     }
@@ -364,8 +369,8 @@ impl SyncProtocol {
     }
 
     async fn channels(&self, user: Identity, after: Option<String>) -> Result<(), Refused> {
-        let access = self.app.access.clone();
-        let page = self.app.reads.run(move |view| {
+        let (access, parts) = (self.app.access.clone(), self.parts.clone());
+        let read = move |view: &View<'_>| {
             let may_read = |channel: &str| access.may_read(&user, channel);
             let page = view.channels_after(after.as_deref(), CHANNELS_PAGE_MAX + 1, may_read)?;
             let more = page.len() > CHANNELS_PAGE_MAX;
@@ -375,9 +380,13 @@ impl SyncProtocol {
                 seq: one.seq,
                 newest_at: one.newest_at,
             });
-            Ok(RelayFrame::Channels { list: infos.collect(), more })
-        });
-        self.answer(&page.await?);
+            Ok(parts.messages(&RelayFrame::Channels { list: infos.collect(), more }))
+        };
+        let (frames, held) = self.app.reads.answer(read, |frames| bytes_of(frames)).await?;
+        for frame in frames {
+            self.outbox.push_answer(frame);
+        }
+        drop(held);
         Ok(())
     }
 
@@ -392,6 +401,10 @@ impl SyncProtocol {
         let answer = outgoing::error(refused, about);
         self.answers.push(async { Reply::Frames(vec![answer]) }).await;
     }
+}
+
+fn bytes_of(frames: &[Message]) -> usize {
+    frames.iter().map(Message::len).sum()
 }
 
 /// The answers to a push: an `ack` for what is stored, a `nack` for what is not.

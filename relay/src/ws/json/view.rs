@@ -12,10 +12,12 @@
 
 use super::event;
 use crate::app::App;
+use crate::budget::Held;
 use crate::connection::Outbox;
 use crate::hub::Viewing;
+use crate::index::MessageRow;
 use crate::limits::{UNSEEN_RUNS_MAX, VIEW_COUNTS_EVERY};
-use crate::reader::{History, runs_of};
+use crate::reader::{History, View, runs_of};
 use crate::refused::Refused;
 use crate::view::{LiveView, News};
 use backscroll_core::late::Unseen;
@@ -81,7 +83,7 @@ impl OpenView {
             Some(placed) => placed.count(),
             None => Count::Of(user.clone()),
         };
-        let (history, late) = self.shared.read(query, count).await?;
+        let ((history, late), _held) = self.shared.read(query, count).await?;
         let mut next = match placed.take().filter(|_| is_known) {
             Some(next) => next,
             None => Placed::new(user),
@@ -143,20 +145,24 @@ impl Shared {
         }
     }
 
-    async fn read(&self, query: Query, count: Count) -> Result<(History, Unseen), Refused> {
+    async fn read(&self, query: Query, count: Count) -> Result<((History, Unseen), Held), Refused> {
         let channel = self.viewing.channel().to_owned();
-        let read = self.app.reads.run(move |view| {
+        let read = move |view: &View<'_>| {
             let history = view.history(&channel, &query)?;
-            let late = match count {
-                Count::Of(user) => view.unseen_of(&channel, &user)?,
-                Count::Since(user, seq, mut late) => {
-                    view.add_late_since(&channel, seq, user.as_deref(), &mut late)?;
+            let late = match &count {
+                Count::Of(user) => view.unseen_of(&channel, user)?,
+                Count::Since(user, seq, late) => {
+                    let mut late = late.clone();
+                    view.add_late_since(&channel, *seq, user.as_deref(), &mut late)?;
                     late
                 }
             };
             Ok((history, late))
-        });
-        read.await
+        };
+        let bytes_of = |(history, _): &(History, Unseen)| {
+            history.messages.iter().map(MessageRow::memory_bytes).sum()
+        };
+        self.app.reads.answer(read, bytes_of).await
     }
 
     fn tell_all(&self, view: &LiveView, history: &History, reference: Option<&str>) {
@@ -222,7 +228,7 @@ impl Shared {
         }
         if known.view.news() == News::Stale {
             let query = known.view.query();
-            let (history, late) = self.read(query, known.count()).await?;
+            let ((history, late), _held) = self.read(query, known.count()).await?;
             known.open(query, &history, late)?;
             self.tell_all(&known.view, &history, None);
         }

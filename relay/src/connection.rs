@@ -6,11 +6,13 @@
 
 mod close;
 mod fragments;
+mod intake;
 mod linger;
 mod outbox;
 mod writer;
 
 pub(crate) use close::Close;
+pub(crate) use intake::{Bound, Intake};
 pub(crate) use outbox::Outbox;
 #[cfg(test)]
 pub(crate) use outbox::Taken;
@@ -20,6 +22,7 @@ use crate::shutdown::{Phase, Phases};
 use backscroll_core::limits::FRAME_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, SplitStream, StreamExt};
+use intake::TooMuch;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -135,6 +138,9 @@ impl Answers {
     }
 }
 
+/// The stream under a socket.
+pub(crate) type Stream = Intake<TcpStream>;
+
 /// The settings of a socket: small buffers, and frames up to the protocol's limit.
 pub(crate) fn socket_config() -> WebSocketConfig {
     WebSocketConfig::default()
@@ -146,7 +152,7 @@ pub(crate) fn socket_config() -> WebSocketConfig {
 
 /// Serves one socket until it ends; tells why it did.
 pub(crate) async fn run(
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
     outbox: Arc<Outbox>,
     protocol: impl Protocol,
     answers: AnswersOut,
@@ -167,14 +173,14 @@ pub(crate) async fn run(
         writer::write(&mut sink, &outbox, &heard, &metrics)
     );
     if let Ok(socket) = sink.reunite(stream) {
-        linger::linger(socket.into_inner(), close).await;
+        linger::linger(socket.into_inner().into_inner(), close).await;
     }
     close
 }
 
 /// Reads and handles frames until the socket ends. Drops the protocol then.
 async fn read(
-    stream: &mut SplitStream<WebSocketStream<TcpStream>>,
+    stream: &mut SplitStream<WebSocketStream<Stream>>,
     mut protocol: impl Protocol,
     outbox: &Outbox,
     mut phases: Phases,
@@ -290,6 +296,9 @@ fn close_of(error: &Error) -> Close {
     match error {
         Error::Capacity(_) => Close::TooBig,
         Error::Utf8(_) => Close::Utf8,
+        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<TooMuch>()) => {
+            Close::Hello
+        }
         Error::Protocol(
             tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
         ) => Close::Gone,

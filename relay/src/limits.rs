@@ -205,11 +205,29 @@ pub const DISK_PATIENCE: Duration = Duration::from_secs(20);
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// An upload that brings less than [`BLOB_RATE_BYTES`] in this time is ended: it holds one of few
-/// places, and memory.
-pub const BLOB_RATE_EVERY: Duration = Duration::from_secs(10);
+/// places, and memory. Short in tests, which wait for it.
+pub const BLOB_RATE_EVERY: Duration =
+    if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
 
 /// What an upload brings at least in [`BLOB_RATE_EVERY`].
 pub const BLOB_RATE_BYTES: usize = 64 << 10;
 
 /// Largest frame of a sync client that did not say hello: a name, and a credential of 8 KiB.
 pub const HELLO_BYTES_MAX: usize = 16 << 10;
+
+/// All that is read of a sync client that did not say hello: that frame, and a few others before it
+/// that are answered with an error. What follows hello in one go waits in the system's buffers.
+pub const HELLO_INTAKE_BYTES: usize = HELLO_BYTES_MAX + (4 << 10);
+
+/// Channels in one list over HTTP, unless fewer are asked for; few in tests, which make more.
+pub const CHANNELS_LISTED_MAX: usize = if cfg!(test) { 20 } else { 10_000 };
+
+/// Newest messages that JSON subscribers are told anew when a retention dropped older ones, as many as
+/// a subscription brings that does not say how many.
+pub const RETOLD_MESSAGES: usize = 50;
+
+/// Bytes of bodies of those, but for the first: the frame is a live one, which are bounded.
+pub const RETOLD_BYTES: usize = 64 << 10;
+
+/// How long an upload may take in all: a line of 14 kB a second.
+pub const BLOB_UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);

@@ -9,9 +9,10 @@ pub(crate) mod sync;
 
 use crate::access::{SUBPROTOCOL, Shown, offers_subprotocol};
 use crate::app::App;
-use crate::connection::{self, Answers, Close, Outbox};
+use crate::connection::{self, Answers, Bound, Close, Intake, Outbox, Stream};
 use crate::http::{Problem, is_upgrade, peer_of, problem};
 use crate::identity::Identity;
+use crate::limits::HELLO_INTAKE_BYTES;
 use crate::metrics::{self, SocketMetrics};
 use crate::refused::{Code, Refused};
 use crate::serve::Patient;
@@ -44,7 +45,7 @@ pub(crate) async fn serve_json(State(app): State<Arc<App>>, request: Request) ->
         let make = |app: Arc<App>, outbox, answers| {
             (json::JsonProtocol::new(app, user, outbox, answers), place)
         };
-        upgrade(app.clone(), request, asked, Kind::Ws, make)
+        upgrade(app.clone(), request, asked, (Kind::Ws, None), make)
     };
     served.await.unwrap_or_else(IntoResponse::into_response)
 }
@@ -57,11 +58,12 @@ pub(crate) async fn serve_sync(State(app): State<Arc<App>>, request: Request) ->
             Shown::Nothing => None,
             shown => Some(asked.enter(&app, &shown).await?),
         };
-        let peer = asked.peer;
-        let make = |app, outbox, answers| {
-            (sync::SyncProtocol::new(app, outbox, answers, peer, brought), None)
-        };
-        upgrade(app.clone(), request, asked, Kind::Sync, make)
+        let caller =
+            sync::Caller { peer: asked.peer, brought, bound: Bound::of(HELLO_INTAKE_BYTES) };
+        let bound = caller.bound.clone();
+        let make =
+            |app, outbox, answers| (sync::SyncProtocol::new(app, outbox, answers, caller), None);
+        upgrade(app.clone(), request, asked, (Kind::Sync, Some(bound)), make)
     };
     served.await.unwrap_or_else(IntoResponse::into_response)
 }
@@ -116,7 +118,7 @@ fn upgrade<P: Session + 'static>(
     app: Arc<App>,
     mut request: Request,
     asked: Asked,
-    kind: Kind,
+    (kind, bound): (Kind, Option<Bound>),
     protocol: impl FnOnce(Arc<App>, Arc<Outbox>, Answers) -> (P, Option<UserPlace>),
 ) -> Result<Response, Problem> {
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
@@ -133,7 +135,7 @@ fn upgrade<P: Session + 'static>(
     let sockets = app.sockets.clone();
     sockets.spawn(async move {
         let metrics = SocketMetrics::new(transport);
-        let Some(socket) = socket_of(on_upgrade).await else { return };
+        let Some(socket) = socket_of(on_upgrade, bound).await else { return };
         let phases = app.phases.watch();
         let close = connection::run(socket, outbox, protocol, answers_out, phases, metrics).await;
         metrics::disconnected(close.code());
@@ -174,11 +176,12 @@ fn handshake_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
 }
 
 /// The TCP connection under an upgraded request; `None` if it is gone.
-async fn socket_of(on_upgrade: OnUpgrade) -> Option<WebSocketStream<TcpStream>> {
+async fn socket_of(on_upgrade: OnUpgrade, bound: Option<Bound>) -> Option<WebSocketStream<Stream>> {
     let upgraded = on_upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<Patient<TcpStream>>>().ok()?;
     // A socket has deadlines of its own.
     let (socket, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
+    let socket = Intake::new(socket, bound, read.len());
     let config = Some(connection::socket_config());
     Some(WebSocketStream::from_partially_read(socket, read, Role::Server, config).await)
 }

@@ -2,13 +2,12 @@
 
 use super::fragments::Fragments;
 use super::outbox::{Outbox, TAKE_BYTES, Taken};
-use super::{Close, Heard};
+use super::{Close, Heard, Stream};
 use crate::metrics::SocketMetrics;
 use futures_util::SinkExt;
 use futures_util::stream::SplitSink;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -33,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// that is being written and once for the close frame.
 const EXPIRED_TIMEOUT: Duration = Duration::from_millis(500);
 
-type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
+type Sink = SplitSink<WebSocketStream<Stream>, Message>;
 
 /// Writes what waits until the socket ends; tells why it did.
 pub(super) async fn write(

@@ -23,7 +23,7 @@ pub(crate) use outgoing::{frames_of, own_frames_of};
 use super::metered::Session;
 use crate::app::App;
 use crate::commit::{Identity, Mark, Push, PushOutcome};
-use crate::connection::{Answers, Close, Incoming, Outbox, Protocol, Reply};
+use crate::connection::{Answers, Bound, Close, Incoming, Outbox, Protocol, Reply};
 use crate::engine::{Unavailable, now_ms};
 use crate::hub::{Form, Subscribed};
 use crate::limits::{HELLO_BYTES_MAX, HELLO_TIMEOUT};
@@ -53,14 +53,23 @@ pub(crate) struct SyncProtocol {
     /// Who it is, once it said hello.
     user: Option<Identity>,
     hello_until: tokio::time::Instant,
-    peer: Peer,
-    /// Whose credential the request for the socket had.
-    brought: Option<Identity>,
+    caller: Caller,
     /// One of the sockets of its user.
     place: Option<UserPlace>,
     open: HashMap<String, Subscribed>,
     parts: PartIds,
     publishes: PublishMetrics,
+}
+
+/// Who asks for a socket.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Where it is.
+    pub(crate) peer: Peer,
+    /// Whose credential the request for the socket had.
+    pub(crate) brought: Option<Identity>,
+    /// What it may say before hello.
+    pub(crate) bound: Bound,
 }
 
 /// What a refused frame was about.
@@ -134,13 +143,11 @@ impl SyncProtocol {
         app: Arc<App>,
         outbox: Arc<Outbox>,
         answers: Answers,
-        peer: Peer,
-        brought: Option<Identity>,
+        caller: Caller,
     ) -> Self {
         Self {
             app,
-            peer,
-            brought,
+            caller,
             place: None,
             outbox,
             answers,
@@ -226,18 +233,20 @@ impl SyncProtocol {
         user: &str,
         credential: Option<&str>,
     ) -> Result<(), (Refused, Close)> {
-        let (app, brought) = (self.app.clone(), self.brought.take());
-        let entered = app.access.hello(user, credential, brought, self.peer, &app.throttle).await;
+        let (app, brought) = (self.app.clone(), self.caller.brought.take());
+        let peer = self.caller.peer;
+        let entered = app.access.hello(user, credential, brought, peer, &app.throttle).await;
         let identity = entered.map_err(|denied| {
             let close = if denied.passes() { Close::TooFast } else { Close::Unauthorized };
             (Refused::from(denied), close)
         })?;
-        let place = app.throttle.socket_of_user(&identity.user, self.peer.address);
+        let place = app.throttle.socket_of_user(&identity.user, peer.address);
         self.place = place.map_err(|()| {
             metrics::refused("user");
             (Refused::new(Code::RateLimited, "too many connections"), Close::TooFast)
         })?;
         self.user = Some(identity);
+        self.caller.bound.lift();
         Ok(())
     }
 

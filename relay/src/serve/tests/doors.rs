@@ -3,12 +3,15 @@
 
 use super::access::{bearer, token, with_tokens};
 use super::support::{Client, Relay, soon};
+use super::sync::Sync;
 use crate::config::Config;
 use crate::serve::{ServeError, Server};
+use backscroll_core::wire::{ClientFrame, Code, RelayFrame};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The status that this head is answered with, whatever of the body is missing.
@@ -56,6 +59,32 @@ async fn a_sync_client_says_hello_before_it_says_much() {
     let mut client = Client::connect(relay.address, "/sync").await;
     client.send_raw(Message::binary(vec![0; (16 << 10) + 1])).await;
     assert_eq!(client.close_code().await, 4500);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_hello_is_not_waited_for_to_its_end() {
+    let relay = Relay::start().await;
+    let mut client = Client::connect(relay.address, "/sync").await;
+    let MaybeTlsStream::Plain(stream) = client.0.get_mut() else { panic!("plain") };
+    // The head of a frame of half a megabyte under a mask of zeroes, and a part of it.
+    let mut part = vec![0x82, 0xff, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0];
+    part.resize(24 << 10, 0);
+    stream.write_all(&part).await.unwrap();
+    assert_eq!(client.close_code().await, 4500);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_hello_in_one_go_is_read() {
+    let relay = Relay::start().await;
+    let client = Client::connect(relay.address, "/sync").await;
+    let mut sync = Sync::greet(client, "ada", None).await;
+    sync.client.send_raw(Message::binary(vec![0xff; 600 << 10])).await;
+    assert!(matches!(sync.frame().await, RelayFrame::Welcome { .. }));
+    assert_eq!(sync.error().await, Code::BadRequest);
+    sync.send(&ClientFrame::Channels { after: None }).await;
+    assert!(matches!(sync.frame().await, RelayFrame::Channels { .. }));
     relay.stop().await.unwrap();
 }
 

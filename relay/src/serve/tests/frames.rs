@@ -1,6 +1,7 @@
 //! Bad frames: what is answered with an error, and what closes the socket with which code.
 
 use super::support::{Client, Relay};
+use super::sync::Sync;
 use backscroll_core::limits::FRAME_BYTES_MAX;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -85,13 +86,12 @@ async fn a_frame_of_the_limit_is_read_and_a_larger_one_closes_with_1009() {
     let relay = Relay::start().await;
     for path in ["/ws", "/sync"] {
         let mut client = Client::connect(relay.address, path).await;
+        if path == "/sync" {
+            client = Sync::hello(client, "ada", None).await.client;
+        }
         let whole = Message::binary(vec![0; FRAME_BYTES_MAX]);
         client.send_raw(whole).await;
         assert!(client.frame().await.is_ok(), "{path}: an error is answered");
-        if path == "/sync" {
-            // A client that did not say hello was closed for that; the next one is too large.
-            client = Client::connect(relay.address, path).await;
-        }
         // Larger than all buffers together: the client still writes when the relay closes.
         let large = vec![0; 24 << 20];
         let (mut sink, stream) = futures_util::StreamExt::split(client.0);

@@ -3,7 +3,7 @@
 use super::{Problem, json, json_response, peer_of};
 use crate::app::App;
 use crate::commit::{Identity, SendRequest};
-use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::limits::{CHANNELS_LISTED_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
 use crate::metrics::{self, PublishMetrics};
 use crate::reader::View;
 use crate::refused::{Code, Refused};
@@ -23,6 +23,9 @@ use std::time::Instant;
 #[derive(Debug, Serialize)]
 struct ChannelList {
     channels: Vec<ChannelItem>,
+    /// The last of them, if there are more after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,16 +36,44 @@ struct ChannelItem {
     newest_at: Option<u64>,
 }
 
-/// `GET /api/channels`: those that the caller may read.
+/// Which part of the list is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    after: Option<String>,
+    limit: Option<String>,
+}
+
+impl Page {
+    /// The name that the page comes after, and how many channels it has at most.
+    fn read(&self) -> Result<(Option<String>, usize), Refused> {
+        let after = self.after.as_deref().map(events::checked_channel).transpose()?;
+        let limit = count("limit", self.limit.as_deref())?;
+        let limit = limit.map_or(Ok(CHANNELS_LISTED_MAX), usize::try_from);
+        match limit {
+            Ok(limit) if (1..=CHANNELS_LISTED_MAX).contains(&limit) => Ok((after, limit)),
+            _ => Err(Refused::bad_request(format!("limit may be 1 to {CHANNELS_LISTED_MAX}"))),
+        }
+    }
+}
+
+/// `GET /api/channels`: those that the caller may read, by name; of very many a page.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
+    page: Result<Query<Page>, QueryRejection>,
     Extension(user): Extension<Identity>,
 ) -> Result<Response, Problem> {
+    let Query(page) = page.map_err(|rejection| Refused::bad_request(rejection.body_text()))?;
+    let (after, limit) = page.read()?;
     let access = app.access.clone();
     let read = move |view: &View<'_>| {
-        let channels = view.channels()?;
-        let readable = channels.into_iter().filter(|one| access.may_read(&user, &one.channel));
-        let channels = readable
+        let may_read = |channel: &str| access.may_read(&user, channel);
+        let mut channels = view.channels_after(after.as_deref(), limit + 1, may_read)?;
+        let is_all = channels.len() <= limit;
+        channels.truncate(limit);
+        let last = channels.last().filter(|_| !is_all);
+        let next = last.map(|last| last.channel.clone());
+        let channels = channels
+            .into_iter()
             .map(|one| ChannelItem {
                 channel: one.channel,
                 total: one.total,
@@ -50,7 +81,7 @@ pub(super) async fn list(
                 newest_at: one.newest_at,
             })
             .collect();
-        Ok(json(&ChannelList { channels }))
+        Ok(json(&ChannelList { channels, next }))
     };
     let (body, held) = app.reads.answer(read, String::len).await?;
     Ok(json_response(StatusCode::OK, held.bind(body)))

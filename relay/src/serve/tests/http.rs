@@ -1,6 +1,7 @@
 //! The HTTP interface (design 8.3).
 
 use super::support::Relay;
+use crate::limits::CHANNELS_LISTED_MAX;
 use serde_json::{Value, json};
 
 const MESSAGES: &str = "/api/channels/c/messages";
@@ -43,6 +44,46 @@ async fn messages_go_in_by_post_and_come_out_by_get() {
     let id = history["messages"][3]["id"].as_str().unwrap();
     let around = relay.get(&format!("{MESSAGES}?at=id:{id}&before=1&after=1")).await.json();
     assert_eq!(texts(&around), ["2", "3"]);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_of_channels_comes_in_pages_by_name() {
+    let relay = Relay::start().await;
+    let mut client = relay.ws().await;
+    let count = CHANNELS_LISTED_MAX * 2 + 5;
+    let names: Vec<_> = (0..count).map(|n| format!("c/{n:03}")).collect();
+    for name in names.iter().rev() {
+        client.say(name, "x").await;
+    }
+    for limit in ["".to_owned(), "limit=7".to_owned(), format!("limit={CHANNELS_LISTED_MAX}")] {
+        let per_page =
+            limit.split_once('=').map_or(CHANNELS_LISTED_MAX, |(_, n)| n.parse().unwrap());
+        let (mut listed, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = relay.get(&format!("/api/channels?{limit}{after}")).await.json();
+            let page_names = page["channels"].as_array().unwrap().iter();
+            let page_names: Vec<_> =
+                page_names.map(|one| one["channel"].as_str().unwrap().to_owned()).collect();
+            assert!(page_names.len() <= per_page);
+            listed.extend(page_names);
+            let Some(next) = page["next"].as_str() else { break };
+            assert_eq!(Some(next), listed.last().map(String::as_str));
+            after = format!("&after={}", next.replace('/', "%2F"));
+        }
+        assert_eq!(listed, names, "{limit}");
+    }
+    // A page that is just full is the last.
+    let last = &names[count - 8];
+    let page = relay.get(&format!("/api/channels?limit=7&after={last}")).await.json();
+    assert_eq!((page["channels"].as_array().unwrap().len(), &page["next"]), (7, &Value::Null));
+    let above = format!("limit={}", CHANNELS_LISTED_MAX + 1);
+    for bad in ["limit=0", "limit=-1", "limit=x", &above] {
+        let refused = relay.get(&format!("/api/channels?{bad}")).await;
+        assert_eq!(refused.problem(), (400, "bad_request".to_owned()), "{bad}");
+    }
+    let long = format!("/api/channels?after={}", "x".repeat(256));
+    assert_eq!(relay.get(&long).await.problem(), (400, "bad_channel".to_owned()));
     relay.stop().await.unwrap();
 }
 

@@ -6,13 +6,13 @@
 
 use super::patient::Patient;
 use crate::http::Problem;
-use crate::limits::{ADMIN_CONNECTIONS_MAX, REFUSALS_MAX};
+use crate::limits::{ADMIN_CONNECTIONS_MAX, BLOB_UPLOAD_TIMEOUT, REFUSALS_MAX};
 use crate::metrics;
 use crate::refused::{Code, Refused};
 use crate::shutdown::Phases;
 use crate::throttle::{AddressPlace, Crowded, Throttle, TrustedProxies};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -196,15 +196,39 @@ async fn serve(stream: TcpStream, router: Router, client: Client, mut phases: Ph
     }
 }
 
+/// How long a request may take. An upload has a rate to keep instead, as long as that lasts.
+fn time_for(method: &Method, path: &str) -> Duration {
+    let is_upload = *method == Method::PUT && path.starts_with("/api/blobs/");
+    if is_upload { BLOB_UPLOAD_TIMEOUT } else { REQUEST_TIMEOUT }
+}
+
 async fn respond(
     mut router: Router,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    match timeout(REQUEST_TIMEOUT, router.call(request)).await {
+    match timeout(time_for(request.method(), request.uri().path()), router.call(request)).await {
         Ok(response) => response,
         Err(_) => {
             let refused = Refused::new(Code::Retry, "the request took too long");
             Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, refused).into_response())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BLOB_BYTES_MAX;
+
+    #[test]
+    fn a_large_upload_on_a_slow_line_has_the_time_it_needs() {
+        // 20 kB a second, which is faster than the least.
+        let needed = Duration::from_secs(BLOB_BYTES_MAX as u64 / 20_000);
+        assert!(time_for(&Method::PUT, "/api/blobs/00") > needed);
+        for (method, path) in
+            [(Method::GET, "/api/blobs/00"), (Method::POST, "/api/channels/c/messages")]
+        {
+            assert_eq!(time_for(&method, path), REQUEST_TIMEOUT);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Attachments over HTTP.
 
-use super::support::{Relay, Response, request};
+use super::support::{Relay, Response, request, soon};
 use crate::limits::{BLOB_BYTES_MAX, BLOB_PART_BYTES};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 fn path(bytes: &[u8]) -> String {
     let hash: [u8; 32] = Sha256::digest(bytes).into();
@@ -75,6 +77,22 @@ async fn attachments_have_a_bound_and_users_a_quota() {
     let none = Relay::start_with(|config| config.blobs.user_quota_bytes = 0).await;
     assert_eq!(put(&none, &path(b"x"), &[], b"x").await.problem(), (403, "forbidden".to_owned()));
     none.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_stops_is_ended() {
+    let relay = Relay::start().await;
+    let mut stream = TcpStream::connect(relay.address).await.unwrap();
+    let head = format!("PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", path(b"x"));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[7; 1_000]).await.unwrap();
+    let mut answer = Vec::new();
+    soon("an end", stream.read_to_end(&mut answer)).await.unwrap();
+    let answer = Response::parse(&answer);
+    assert_eq!(answer.problem(), (408, "retry".to_owned()));
+    // Its place is another's.
+    assert_eq!(put(&relay, &path(b"x"), &[], b"x").await.status, 201);
+    relay.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,15 +15,20 @@ use tokio_tungstenite::MaybeTlsStream;
 async fn relay_with(answers_mib: u32) -> Relay {
     let relay = Relay::start_with(|config| config.limits.answers_mib = answers_mib).await;
     let mut writer = relay.ws().await;
-    let text = "x".repeat(60_000);
-    for _ in 0..135 {
-        writer.send(&json!({"command": "send", "channel": "c", "text": text})).await;
-    }
-    for _ in 0..135 {
-        assert_eq!(writer.event().await["event"], "ack");
-    }
+    fill(&mut writer, "c", 135).await;
     writer.say("small", "x").await;
     relay
+}
+
+/// Says so many large messages.
+pub(super) async fn fill(writer: &mut Client, channel: &str, count: usize) {
+    let text = "x".repeat(60_000);
+    for _ in 0..count {
+        writer.send(&json!({"command": "send", "channel": channel, "text": text})).await;
+    }
+    for _ in 0..count {
+        assert_eq!(writer.event_of("ack").await["event"], "ack");
+    }
 }
 
 fn history(channel: &str) -> Value {
@@ -32,17 +37,22 @@ fn history(channel: &str) -> Value {
 
 /// A client that asked for all of `c` and reads nothing of the answer that comes.
 async fn stuck(relay: &Relay) -> Client {
-    let mut client = Client::connect_with_small_buffer(relay.address).await;
+    let mut client = Client::connect_with_small_buffer(relay.address, &[]).await;
+    stick(&mut client).await;
+    client
+}
+
+/// Asks for all of `c` and waits until the answer comes, without reading it.
+pub(super) async fn stick(client: &mut Client) {
     client.send(&history("c")).await;
     let MaybeTlsStream::Plain(stream) = client.0.get_ref() else { panic!("plain") };
     soon("an answer", stream.peek(&mut [0])).await.unwrap();
-    client
 }
 
 /// The same over HTTP.
 async fn stuck_over_http(address: SocketAddr, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

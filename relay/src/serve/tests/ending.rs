@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_reading_is_closed_with_4001_while_others_go_on() {
     let relay = Relay::start().await;
-    let mut stuck = Client::connect_with_small_buffer(relay.address).await;
+    let mut stuck = Client::connect_with_small_buffer(relay.address, &[]).await;
     let mut reader = relay.ws().await;
     let mut sender = relay.ws().await;
     for client in [&mut stuck, &mut reader] {

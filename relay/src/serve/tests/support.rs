@@ -1,5 +1,6 @@
 //! A relay under test and its clients. Every wait has a deadline and no test sleeps.
 
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::serve::{ServeError, Server};
 use crate::store::Store;
@@ -31,6 +32,8 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// A relay under test.
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
+    /// What its answers hold.
+    pub(super) budget: Arc<Budget>,
     stop: oneshot::Sender<()>,
     done: JoinHandle<Result<(), ServeError>>,
     _folder: tempfile::TempDir,
@@ -60,10 +63,10 @@ impl Relay {
     }
 
     fn run(server: Server, folder: tempfile::TempDir) -> Self {
-        let address = server.address();
+        let (address, budget) = (server.address(), server.app.reads.budget().clone());
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(server.run_until(async { drop(stopped.await) }));
-        Self { address, stop, done, _folder: folder }
+        Self { address, budget, stop, done, _folder: folder }
     }
 
     /// Asks it to stop and waits until it has.
@@ -109,6 +112,13 @@ pub(super) struct Response {
 }
 
 impl Response {
+    pub(super) fn parse(answer: &[u8]) -> Self {
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head, body: answer[end + 4..].to_vec() }
+    }
+
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -146,10 +156,7 @@ pub(super) async fn request(
     let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
     soon("a response", stream.read_to_end(&mut answer)).await.unwrap();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Response { status, head, body: answer[end + 4..].to_vec() }
+    Response::parse(&answer)
 }
 
 /// A WebSocket client.
@@ -194,11 +201,17 @@ impl Client {
     }
 
     /// A client whose system holds little of what it does not read.
-    pub(super) async fn connect_with_small_buffer(address: SocketAddr) -> Self {
+    pub(super) async fn connect_with_small_buffer(
+        address: SocketAddr,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
         let stream = MaybeTlsStream::Plain(socket.connect(address).await.unwrap());
-        let request = format!("ws://{address}/ws");
+        let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
         Self(tokio_tungstenite::client_async(request, stream).await.unwrap().0)
     }
 

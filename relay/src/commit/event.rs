@@ -55,7 +55,7 @@ pub struct CommittedEntry {
 }
 
 /// What is left of a channel whose oldest windows were dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CommittedDrop {
     /// The channel's name.
     pub channel: Arc<str>,
@@ -69,6 +69,8 @@ pub struct CommittedDrop {
     pub total: u64,
     /// All windows that are left.
     pub directory: Arc<Directory>,
+    /// The newest messages that are left, oldest to newest: what JSON clients are told.
+    pub newest: Arc<[MessageRow]>,
 }
 
 /// A stored change. The same bytes go to every sync client: the hub encodes its frame once, and only

@@ -11,13 +11,15 @@ use super::check::Stop;
 use super::erase::{delete_all, members_of, seqs_of};
 use super::event::{Committed, CommittedDrop};
 use super::writer::Work;
+use crate::index::MessageRow;
+use crate::limits::{RETOLD_BYTES, RETOLD_MESSAGES};
 use crate::store::StoreError;
 use crate::store::keys::{self, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
-use crate::store::rows::{DirectoryRow, LogRow, MemberRow, Row};
+use crate::store::rows::{DirectoryRow, IndexRow, LogRow, MemberRow, Row};
 use backscroll_core::change::{ChangeHash, DocKind};
 use backscroll_core::directory::Directory;
-use backscroll_core::message::MessageId;
+use backscroll_core::message::{Content, MessageId};
 use backscroll_core::window::Window;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -71,6 +73,7 @@ pub(super) fn drop_windows(
         hash: request.hash,
         total: channel.head.total,
         directory: Arc::new(directory(&work.txn, channel)?),
+        newest: newest_rows(&work.txn, channel)?.into(),
     }));
     Ok(dropped)
 }
@@ -116,6 +119,32 @@ fn newest(rows: &dyn Snapshot, channel: &Channel) -> Result<Option<MessageId>, S
         ControlFlow::Break(())
     })?;
     Ok(newest)
+}
+
+/// The newest messages that are left, oldest to newest, as many as are told; from one that does not
+/// read on, none.
+fn newest_rows(rows: &dyn Snapshot, channel: &Channel) -> Result<Vec<MessageRow>, StoreError> {
+    let range = keys::channel(channel.number);
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    rows.scan(Family::Index, bounds(&range), Direction::Reverse, &mut |key, row| {
+        bytes += row.len();
+        let row = keys::message_of(key).and_then(|id| {
+            let IndexRow { seq, late, annotations, body, .. } = IndexRow::decode(row).ok()?;
+            let content = Content::from_body(&body).ok()?;
+            Some(MessageRow { id, seq, late, content, annotations })
+        });
+        let Some(row) = row.filter(|_| bytes <= RETOLD_BYTES || found.is_empty()) else {
+            return ControlFlow::Break(());
+        };
+        found.push(row);
+        if found.len() < RETOLD_MESSAGES {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    found.reverse();
+    Ok(found)
 }
 
 /// The windows that are left.

@@ -238,6 +238,39 @@ async fn a_retention_drops_the_oldest_and_clients_show_what_is_kept() {
     relay.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn json_subscribers_are_told_what_a_retention_left() {
+    const YEAR_2010: u64 = 1_262_304_000_000;
+    let rule = Rule { channel: "c".to_owned(), max_age: None, max_messages: Some(6) };
+    let relay = Relay::start_with(|config| config.retention = vec![rule]).await;
+    let (mut reader, mut writer) = (relay.ws().await, relay.ws().await);
+    reader.ask(&json!({"command": "subscribe", "channel": "c"})).await;
+    for n in 0..5 {
+        let old =
+            json!({"command": "send", "channel": "c", "text": "old", "sent_at": YEAR_2010 + n});
+        assert_eq!(writer.ask(&old).await["event"], "ack");
+    }
+    for n in 0..6 {
+        writer.say("c", &format!("new {n}")).await;
+    }
+    for seq in 1..=11 {
+        assert_eq!(reader.event().await["message"]["seq"], seq);
+    }
+    let told = reader.event().await;
+    let found = (&told["event"], &told["start"], &told["total"], &told["seq"]);
+    assert_eq!(found, (&json!("history"), &json!(0), &json!(6), &json!(12)));
+    let ends = (&told["found_oldest"], &told["found_newest"], &told["ref"]);
+    assert_eq!(ends, (&json!(true), &json!(true), &Value::Null));
+    let texts: Vec<_> = told["messages"].as_array().unwrap().iter().map(|m| &m["text"]).collect();
+    assert_eq!(texts, ["new 0", "new 1", "new 2", "new 3", "new 4", "new 5"]);
+    writer.say("c", "after").await;
+    let live = reader.event().await;
+    let found = (&live["event"], &live["index"], &live["total"]);
+    assert_eq!(found, (&json!("message"), &json!(6), &json!(7)));
+    assert_eq!(live["message"]["seq"], 13);
+    relay.stop().await.unwrap();
+}
+
 /// Copies what the relay has now, as the command does; the checkpoint it made for that.
 fn back_up(data: &Path, to: &Path) -> PathBuf {
     let mut relay = Connection::ask(data, &Request::Checkpoint).unwrap();

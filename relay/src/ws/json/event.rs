@@ -1,6 +1,6 @@
 //! Events of `/ws` as JSON text frames (design 8.2).
 
-use crate::commit::{Committed, Published, Sent};
+use crate::commit::{Committed, CommittedDrop, Published, Sent};
 use crate::index::{MessageJson, MessageRow};
 use crate::reader::History;
 use crate::refused::Refused;
@@ -223,12 +223,15 @@ pub(super) fn error(refused: &Refused, reference: Option<&str>) -> Message {
     Message::text(json(&ErrorEvent { event: "error", code, message, reference }))
 }
 
-/// The `message` and `update` events of what was committed.
+/// The `message` and `update` events of what was committed, and a `history` of what is left where
+/// messages are gone.
 pub(crate) fn frames_of(event: &Committed) -> Vec<Message> {
-    let Committed::Change(change) = event else {
+    let change = match event {
+        Committed::Change(change) => change,
+        Committed::Dropped(dropped) => return vec![retold(dropped)],
         // Marks of others and windows are not part of the JSON interface; what an erasure leaves of a
         // message is told by the change that deletes it.
-        return Vec::new();
+        Committed::Mark(_) | Committed::Entry(_) => return Vec::new(),
     };
     let live = |event, published: &Published, total| {
         Message::text(json(&LiveEvent {
@@ -242,6 +245,24 @@ pub(crate) fn frames_of(event: &Committed) -> Vec<Message> {
     let messages = change.messages.iter().map(|new| live("message", new, Some(new.total)));
     let updates = change.updates.iter().map(|update| live("update", update, None));
     messages.chain(updates).collect()
+}
+
+/// What a subscription brings, of a channel whose oldest messages were dropped: every index is another
+/// and so is the total, which no other event tells.
+fn retold(dropped: &CommittedDrop) -> Message {
+    let len = dropped.newest.len() as u64;
+    let start = dropped.total.saturating_sub(len);
+    Message::text(json(&HistoryEvent {
+        event: "history",
+        channel: &dropped.channel,
+        messages: Rows { channel: &dropped.channel, rows: &dropped.newest },
+        start,
+        total: dropped.total,
+        found_oldest: start == 0,
+        found_newest: true,
+        seq: dropped.seq,
+        reference: None,
+    }))
 }
 
 fn json(event: &impl Serialize) -> String {

@@ -15,4 +15,5 @@ mod operations;
 mod permissions;
 mod support;
 mod sync;
+mod unread;
 mod views;

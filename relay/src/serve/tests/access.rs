@@ -1,6 +1,6 @@
 //! Who is let in, by which way, and for how long; and the tokens that the other tests show.
 
-use super::support::{Client, Relay};
+use super::support::{Client, Relay, soon};
 use super::sync::{Sync, now_ms};
 use crate::access::{Secret, hash_password};
 use crate::config::{AccessMode, Config, KeyAlgorithm, KeyConfig, UserConfig};
@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const SECRET: &str = "a secret of the tests, which is long enough";
 
@@ -201,6 +202,39 @@ async fn a_socket_ends_when_its_credential_does() {
     assert_eq!(stale.error().await, Code::Unauthorized);
     let client = Client::connect(relay.address, "/sync").await;
     drop(Sync::hello(client, "ada", Some(&token("ada", &[("c", "write")], &[]))).await);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_reads_nothing_ends_with_its_credential_as_well() {
+    let relay = Relay::start_with(with_tokens).await;
+    let writer = bearer(&token("bob", &[("c", "write")], &[]));
+    let headers = [("authorization", &*writer)];
+    let mut writer = Client::connect_with(relay.address, "/ws", &headers).await.unwrap();
+    let text = "x".repeat(60_000);
+    for _ in 0..135 {
+        writer.say("c", &text).await;
+    }
+    let exp = now_ms() / 1_000 + 3;
+    let short = signed(&claims("ada", &[("c", "read")], &[], exp), SECRET);
+    let mut stuck =
+        Client::connect_with_small_buffer(relay.address, &[("authorization", &*bearer(&short))])
+            .await;
+    stuck.send(&json!({"command": "history", "channel": "c", "before": 200})).await;
+    let is_so = |held: bool| {
+        let budget = relay.budget.clone();
+        async move {
+            while (budget.held() > 4 << 20) != held {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    soon("an answer", is_so(true)).await;
+    // Half as long as others have whose socket is closed in the middle of an answer.
+    let time =
+        Duration::from_millis((exp * 1_000).saturating_sub(now_ms())) + Duration::from_secs(7);
+    tokio::time::timeout(time, is_so(false)).await.expect("the answer is given up");
+    assert!(now_ms() >= exp * 1_000, "not before its time");
     relay.stop().await.unwrap();
 }
 

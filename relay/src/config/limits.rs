@@ -39,7 +39,7 @@ pub struct LimitsConfig {
     /// Channels that one socket may follow. This one holds for everybody.
     pub channels_per_socket: usize,
     /// MiB of answers, over all connections, that clients asked for and have not taken yet; further
-    /// ones are refused with `retry`. This one holds for everybody.
+    /// ones are refused with `retry`; 0 is without bound. This one holds for everybody.
     pub answers_mib: u32,
 }
 
@@ -59,7 +59,8 @@ pub enum Apply {
 impl LimitsConfig {
     /// Bytes of answers that may wait to be taken.
     pub(crate) fn answer_bytes(&self) -> usize {
-        usize::try_from(u64::from(self.answers_mib) << 20).unwrap_or(usize::MAX)
+        let bytes = u64::from(self.answers_mib) << 20;
+        if bytes == 0 { usize::MAX } else { usize::try_from(bytes).unwrap_or(usize::MAX) }
     }
 }
 

@@ -56,8 +56,13 @@ impl Relay {
 
     /// A relay over `kv`.
     pub(super) async fn start_over(kv: Arc<dyn Kv>) -> Self {
+        Self::start_over_with(kv, |_| {}).await
+    }
+
+    pub(super) async fn start_over_with(kv: Arc<dyn Kv>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".to_owned();
+        change(&mut config);
         let server = Server::start_over(config, || Store::over(kv)).await.unwrap();
         Self::run(server, tempfile::tempdir().unwrap())
     }

@@ -1,21 +1,31 @@
 //! Live views of a client that reads little, or of a store that cannot be read.
 
 use super::budget::{fill, stick};
-use super::support::{Client, Relay, soon};
+use super::support::{Client, DEADLINE, Relay, soon};
 use crate::retention::Rule;
 use crate::store::StoreError;
 use crate::store::kv::{Batch, Direction, Durability, Family, Kv, Snapshot, Visit};
 use crate::store::memory::MemoryKv;
 use serde_json::{Value, json};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
-/// A store in memory that clients cannot read when it is told so; its own threads can.
+/// A store in memory that clients cannot read, or must wait for, when it is told so; its own threads
+/// can.
 #[derive(Debug, Default)]
 struct Unreadable {
     kv: MemoryKv,
     fails: AtomicBool,
+    waits: Mutex<bool>,
+    goes_on: Condvar,
+}
+
+impl Unreadable {
+    fn set_waits(&self, waits: bool) {
+        *self.waits.lock().unwrap() = waits;
+        self.goes_on.notify_all();
+    }
 }
 
 struct Rows<'a> {
@@ -30,6 +40,10 @@ impl Kv for Unreadable {
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
         let for_clients = std::thread::current().name().is_some_and(|name| name.contains("tokio"));
+        if for_clients {
+            let waits = self.waits.lock().unwrap();
+            drop(self.goes_on.wait_timeout_while(waits, DEADLINE, |waits| *waits).unwrap());
+        }
         let fails = for_clients && self.fails.load(Ordering::SeqCst);
         Box::new(Rows { rows: self.kv.snapshot(), fails })
     }
@@ -114,7 +128,8 @@ async fn views_of_one_socket_are_read_anew_one_by_one_as_it_takes_them() {
     const VIEWS: usize = 8;
     const YEAR_2010: u64 = 1_262_304_000_000;
     let rule = Rule { channel: "v*".to_owned(), max_age: None, max_messages: Some(20) };
-    let relay = Relay::start_with(|config| config.retention = vec![rule]).await;
+    let kv = Arc::new(Unreadable::default());
+    let relay = Relay::start_over_with(kv.clone(), |config| config.retention = vec![rule]).await;
     let (mut writer, mut other) = (relay.ws().await, relay.ws().await);
     fill(&mut writer, "c", 135).await;
     let mut reader = Client::connect_with_small_buffer(relay.address, &[]).await;
@@ -126,12 +141,18 @@ async fn views_of_one_socket_are_read_anew_one_by_one_as_it_takes_them() {
     }
     stick(&mut reader).await;
     let held = relay.budget.held();
-    // A message of another window is dropped as soon as it is there: each view is to be read anew.
+    // A message of another window is dropped as soon as it is there: each view is to be read anew, and
+    // while none can be, there is room for each.
+    kv.set_waits(true);
     for channel in &channels {
         let old = json!({"command": "send", "channel": channel, "text": "x", "sent_at": YEAR_2010});
         assert_eq!(writer.ask(&old).await["event"], "ack");
         assert_eq!(other.event_of("history").await["total"], 20);
     }
+    for n in 0..200 {
+        writer.say("elsewhere", &n.to_string()).await;
+    }
+    kv.set_waits(false);
     let first = async {
         while relay.budget.held() < held + (1 << 20) {
             tokio::task::yield_now().await;

@@ -1,8 +1,8 @@
 //! Reads of the store from async code: on blocking threads, a bounded number at a time.
 
-use crate::metrics;
 use crate::budget::{Budget, Held};
 use crate::limits::ANSWER_WAIT;
+use crate::metrics;
 use crate::reader::{ReadError, Reader, View};
 use crate::refused::Refused;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod turns;
 
 use super::{Problem, json, json_response, peer_of};
 use crate::app::App;
+use crate::blob_hash::{BlobHash, BlobHashError};
 use crate::budget::Held;
 use crate::commit::NewBlob;
 use crate::commit::blob::room;
@@ -104,7 +105,7 @@ pub(super) async fn put(
     let _turn = app.blobs.uploads.take(uploader).await?;
     let (bytes, found) = receive(body).await?;
     if found != sha256 {
-        let refused = Refused::bad_request(format!("the body's SHA-256 is {}", hex(&found)));
+        let refused = Refused::bad_request(format!("the body's SHA-256 is {}", BlobHash(found)));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused));
     }
     let (len, quota_bytes) = (bytes.len(), app.blobs.user_quota_bytes);
@@ -154,7 +155,7 @@ async fn has_room(
 }
 
 fn stored(sha256: &[u8; 32], bytes: usize, status: StatusCode) -> Response {
-    let name = hex(sha256);
+    let name = BlobHash(*sha256).to_string();
     let duplicate = status == StatusCode::OK;
     json_response(status, json(&StoredBody { sha256: &name, bytes, duplicate }))
 }
@@ -172,7 +173,7 @@ pub(super) async fn get(
     let Some(row) = row else {
         return Err(Refused::new(Code::NotFound, "there is no such attachment").into());
     };
-    let tag = format!("\"{}\"", hex(&sha256));
+    let tag = format!("\"{}\"", BlobHash(sha256));
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
     let mut known = known.flat_map(|tags| tags.split(','));
     let is_known = known.any(|known| {
@@ -272,48 +273,15 @@ fn media_type(headers: &HeaderMap) -> &'static str {
 }
 
 fn named(name: Named) -> Result<[u8; 32], Refused> {
-    match name {
-        Ok(Path(name)) => hash_of(&name),
-        Err(_) => hash_of(""),
-    }
-}
-
-fn hash_of(name: &str) -> Result<[u8; 32], Refused> {
-    let malformed = || Refused::bad_request("a SHA-256 has 64 hex digits");
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut hash = [0; 32];
-    if name.len() != 64 {
-        return Err(malformed());
-    }
-    for (byte, pair) in hash.iter_mut().zip(name.as_bytes().chunks(2)) {
-        let digits = pair.iter().map(|byte| digit(*byte)).collect::<Option<Vec<_>>>();
-        *byte = digits.ok_or_else(malformed)?.iter().fold(0, |byte, digit| byte << 4 | digit);
-    }
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+    let BlobHash(hash) =
+        name.parse().map_err(|error: BlobHashError| Refused::bad_request(error.to_string()))?;
     Ok(hash)
-}
-
-fn hex(hash: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hash_is_64_hex_digits_and_nothing_else() {
-        let text = "0123456789abcdef".repeat(4);
-        assert_eq!(hex(&hash_of(&text).unwrap()), text);
-        assert_eq!(hash_of(&text.to_uppercase()).unwrap(), hash_of(&text).unwrap());
-        for bad in ["", "ab", &text[1..], &format!("{text}0"), &format!("+{}", &text[1..])] {
-            assert_eq!(hash_of(bad).unwrap_err().code, Code::BadRequest, "{bad}");
-        }
-    }
 
     #[tokio::test]
     async fn a_body_of_any_parts_is_taken_whole() {

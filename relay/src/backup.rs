@@ -28,6 +28,14 @@ pub enum BackupError {
     /// What is to be written is there.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
+    /// The backup lies in the folder that it is to be restored to.
+    #[error("the backup {} lies in {}, which has to be empty", from.display(), data.display())]
+    Inside {
+        /// The backup.
+        from: PathBuf,
+        /// The folder.
+        data: PathBuf,
+    },
     /// Another process is restoring to the same folder.
     #[error("another restore to {} is under way", .0.display())]
     UnderWay(PathBuf),
@@ -146,8 +154,8 @@ pub fn copy(from: &Path, to: &Path, mut progress: impl FnMut(Step)) -> Result<()
 }
 
 /// Makes a store of the backup `from` in `data`, which must not exist or be empty, or hold what a
-/// restore left that was cut off: that is removed. The store begins another epoch: what clients have of the history after the backup is void, and each pushes again its own
-/// messages that the backup lacks.
+/// restore left that was cut off: that is removed. The store begins another epoch: what clients have
+/// of the history after the backup is void, and each pushes again its own messages that it lacks.
 ///
 /// # Errors
 /// There is something in `data`, the files cannot be copied, or the backup is damaged.
@@ -161,6 +169,13 @@ pub fn restore(
 ) -> Result<[u8; 16], BackupError> {
     if !from.join("CURRENT").is_file() {
         return Err(StoreError::Missing(from.to_owned()).into());
+    }
+    // What a restore left that was cut off is removed: the backup must not be in it.
+    if let (Ok(from), Ok(data)) = (from.canonicalize(), data.canonicalize())
+        && from.starts_with(&data)
+        && !data.join(LAST).exists()
+    {
+        return Err(BackupError::Inside { from, data });
     }
     let restoring = Restoring::begin(data)?;
     fill(from, &restoring.folder, &mut progress)?;
@@ -251,7 +266,7 @@ impl<'a> Restoring<'a> {
     fn begin(data: &'a Path) -> Result<Self, BackupError> {
         let is_made = !data.exists();
         let is_free = is_made
-            || Store::is_being_restored(data)
+            || (Store::is_being_restored(data) && has_no_other_folder(data))
             || fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none());
         if !is_free {
             return Err(BackupError::Exists(data.to_owned()));
@@ -321,6 +336,16 @@ impl Drop for Restoring<'_> {
             let _ = fs::remove_dir(self.data);
         }
     }
+}
+
+/// Whether a folder may be what a restore left that was cut off: that has files, and one folder.
+fn has_no_other_folder(data: &Path) -> bool {
+    let is_its = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            entry.file_name() == RESTORING || entry.file_type().is_ok_and(|kind| kind.is_file())
+        })
+    };
+    fs::read_dir(data).is_ok_and(|mut entries| entries.all(is_its))
 }
 
 fn make_folder(folder: &Path) -> Result<(), BackupError> {

@@ -104,6 +104,27 @@ fn a_restore_that_was_cut_off_anywhere_is_no_store_and_begins_anew() {
 }
 
 #[test]
+fn a_restore_that_begins_anew_removes_nothing_but_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let restored = folder.path().join("restored");
+    fs::create_dir_all(restored.join(RESTORING)).unwrap();
+    fs::write(restored.join("000012.sst"), "cut off").unwrap();
+    // The only disk there is may be the one that is restored to.
+    let inside = restored.join("backup");
+    back_up(&data, &inside).unwrap();
+    assert!(matches!(restore(&inside, &restored, |_| {}), Err(BackupError::Inside { .. })));
+    let to = folder.path().join("to");
+    fs::rename(&inside, &to).unwrap();
+    // A folder with this name may be anybody's.
+    fs::create_dir(restored.join("of somebody")).unwrap();
+    assert!(matches!(restore(&to, &restored, |_| {}), Err(BackupError::Exists(_))));
+    assert_eq!(names(&restored), ["000012.sst", "of somebody", RESTORING]);
+    fs::remove_dir(restored.join("of somebody")).unwrap();
+    restore(&to, &restored, |_| {}).unwrap();
+}
+
+#[test]
 fn one_restore_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let data = data(folder.path());

@@ -72,6 +72,8 @@ pub(super) fn erase_blob(work: &mut Work<'_>, sha256: &[u8; 32]) -> Result<Optio
     let Some(row) = work.txn.get(Family::Blobs, &key)? else { return Ok(None) };
     let row = BlobRow::decode(&row).ok();
     let bytes = row.as_ref().map_or(0, |row| row.bytes);
+    // First, as it may fail: then nothing is put.
+    delete_all(&mut work.txn, Family::Blobs, &keys::parts_of(sha256))?;
     if let Some(user) = row.and_then(|row| row.user) {
         let usage_key = keys::blob_usage(&user);
         let usage = work.txn.get(Family::Blobs, &usage_key)?.unwrap_or_default();
@@ -81,7 +83,6 @@ pub(super) fn erase_blob(work: &mut Work<'_>, sha256: &[u8; 32]) -> Result<Optio
             work.txn.put(Family::Blobs, usage_key, BlobUsageRow { bytes }.encode());
         }
     }
-    delete_all(&mut work.txn, Family::Blobs, &keys::parts_of(sha256))?;
     work.txn.delete(Family::Blobs, key);
     Ok(Some(bytes))
 }

@@ -10,6 +10,9 @@ use crate::store::StoreError;
 /// Where attachments are, for people.
 pub(super) const ATTACHMENTS: &str = "attachments";
 
+/// Where idempotency keys of all channels are, for people.
+pub(super) const IDEMPOTENCY: &str = "idempotency keys";
+
 /// The refusal of a command that met damage in a channel.
 ///
 /// # Errors

@@ -529,7 +529,11 @@ fn carry_out_elsewhere(command: Command, work: &mut Work<'_>) -> Result<(), Stor
             let outcome = damage::answer_to(damage::ATTACHMENTS, erase_blob(work, &sha256))?;
             work.answers.push(Answer::ErasedBlob(reply, outcome));
         }
-        Command::Expire { before_ms } => super::send::expire(&mut work.txn, before_ms)?,
+        Command::Expire { before_ms } => {
+            let outcome = super::send::expire(&mut work.txn, before_ms).map_err(Stop::from);
+            // Nobody waits for an answer, and damage is in the log: the next one looks again.
+            let _ = damage::answer_to(damage::IDEMPOTENCY, outcome)?;
+        }
         _ => debug_assert!(false, "{command:?} is about a channel"),
     }
     Ok(())

@@ -3,7 +3,9 @@
 use super::*;
 use crate::commit::erase::Erase;
 use crate::commit::retain::DropWindows;
-use crate::store::kv::Batch;
+use crate::store::kv::{Batch, Kv, Visit};
+use crate::store::memory::MemoryKv;
+use crate::store::rows::BlobUsageRow;
 use backscroll_core::change::ChangeHash;
 
 /// Two channels with messages in several windows, and annotations.
@@ -264,4 +266,67 @@ fn a_message_whose_row_is_gone_is_not_said_to_be_none() {
     relay.put(Family::Index, rows);
     assert_eq!(relay.push(push).0.refused, None);
     relay.assert_sound();
+}
+
+/// A store whose files do not give back the rows of two families when they are scanned.
+#[derive(Debug, Default)]
+struct Unreadable(MemoryKv);
+
+impl Kv for Unreadable {
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        self.0.write(batch, durability)
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        Box::new(UnreadableSnapshot(self.0.snapshot()))
+    }
+}
+
+struct UnreadableSnapshot<'a>(Box<dyn Snapshot + 'a>);
+
+impl Snapshot for UnreadableSnapshot<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(family, key)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: std::ops::Range<&[u8]>,
+        direction: Direction,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        if matches!(family, Family::Blobs | Family::Idempotency) {
+            return Err(StoreError::damaged(family, "a file is damaged"));
+        }
+        self.0.scan(family, range, direction, visit)
+    }
+}
+
+#[test]
+fn what_the_files_do_not_give_back_stops_no_writer() {
+    let store = Store::over(Arc::new(Unreadable::default())).unwrap();
+    let mut relay = Relay { writer: Writer::new(store.clone()).unwrap(), store };
+    let blob = NewBlob {
+        sha256: [1; 32],
+        media_type: "image/png".to_owned(),
+        bytes: Bytes::from_static(&[1; 1_000]),
+        user: "ada".to_owned(),
+        quota_bytes: 10_000,
+    };
+    let (reply, mut begun) = oneshot::channel();
+    relay.in_a_batch(Command::BlobBegin { blob: blob.clone(), reply });
+    assert_eq!(begun.try_recv().unwrap(), Ok(true));
+    let (reply, _) = oneshot::channel();
+    relay.in_a_batch(Command::BlobFinish { blob: blob.clone(), reply });
+    for _ in 0..2 {
+        relay.in_a_batch(Command::Expire { before_ms: NOW });
+        let (reply, mut erased) = oneshot::channel();
+        relay.in_a_batch(Command::BlobErase { sha256: blob.sha256, reply });
+        assert_eq!(erased.try_recv().unwrap().unwrap_err().code, Code::Retry);
+        let rows = relay.store.snapshot();
+        assert!(rows.get(Family::Blobs, &keys::blob(&blob.sha256)).unwrap().is_some());
+        let usage = rows.get(Family::Blobs, &keys::blob_usage("ada")).unwrap().unwrap();
+        assert_eq!(BlobUsageRow::decode(&usage).unwrap().bytes, 1_000, "it is counted still");
+    }
 }

@@ -322,12 +322,19 @@ impl<'a> Work<'a> {
         now_ms: u64,
     ) -> Result<PushOutcome, StoreError> {
         let Push { from, window, generation, doc, chunks, .. } = push;
-        let target = Target { window: *window, generation: *generation, doc: *doc };
+        let mut target = Target { window: *window, generation: *generation, doc: *doc };
         let author = Author { user: &from.user, rights: from.rights };
         let mut outcome = PushOutcome::default();
         for (chunk_index, chunk) in (0..).zip(chunks) {
+            let begins = matches!(channel.window(&self.txn, *window), Ok(None));
             match self.store(channel, target, author, chunk, now_ms) {
-                Ok(seq) => outcome.stored.push(seq),
+                Ok(seq) => {
+                    outcome.stored.push(seq);
+                    // What follows in a window that this push begins is for what it begins.
+                    if begins && let Ok(generation) = channel.generation(&self.txn, *window) {
+                        target.generation = generation;
+                    }
+                }
                 Err(stop) => {
                     let refusal = damage::answer_to(&channel.name, Err::<(), _>(stop))?.err();
                     outcome.refused = refusal.map(|refusal| PushRefusal { chunk_index, refusal });

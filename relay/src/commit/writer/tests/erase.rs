@@ -494,6 +494,28 @@ fn a_window_that_was_dropped_begins_again_above_what_it_was() {
 }
 
 #[test]
+fn a_push_that_begins_a_dropped_window_is_stored_whole() {
+    let (mut relay, windows) = relay_with_windows();
+    let window = windows[0];
+    let time_ms = relay_first(&relay, window).time_ms();
+    relay.drop_windows(vec![window]);
+    let mut bob = MessageAuthor::new(window, ActorId16([8; 16]));
+    let mut by_bob =
+        |i: u64| bob.write(&[(id(time_ms + i, 40), body("bob", "by bob"))]).unwrap().chunk;
+    let chunks = vec![by_bob(1), by_bob(2), by_bob(3)];
+    let late = push("bob", window, DocKind::Messages, chunks.clone());
+    let (outcome, _) = relay.push(late.clone());
+    assert_eq!((outcome.refused, outcome.stored.len()), (None, 3));
+    assert_eq!(relay.generation(window), 1);
+    // Again it begins nothing.
+    let (again, _) = relay.push(late);
+    assert_eq!((again.refused, again.stored), (None, outcome.stored));
+    let later = push("bob", window, DocKind::Messages, vec![by_bob(4)]);
+    assert_eq!(code_of(&relay.push(later).0), Some(Code::StaleGeneration));
+    relay.assert_sound();
+}
+
+#[test]
 fn erased_windows_are_dropped_like_others() {
     let (mut relay, windows) = relay_with_windows();
     let first = relay_first(&relay, windows[0]);

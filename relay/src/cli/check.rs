@@ -45,14 +45,15 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
         for problem in problems.iter() {
             output::log(&format!("found: {problem}"));
         }
-        if !problems.of_attachments.is_empty() {
-            let deleted = repair::repair_attachments(&store, |_| {})?;
-            output::log(&format!("{deleted} damaged attachments are deleted"));
-        }
+        // Channels first: where a log is damaged nothing is deleted.
         if is_cut_off || !problems.of_channels.is_empty() {
             let progress = Progress::new("repairing", None, Unit::Rows);
             repair::repair(&store, |changes| progress.set(changes))?;
             progress.finish();
+        }
+        if !problems.of_attachments.is_empty() {
+            let deleted = repair::repair_attachments(&store, |_| {})?;
+            output::log(&format!("{deleted} damaged attachments are deleted"));
         }
         problems = self::problems(&store)?;
         if problems.is_empty() {

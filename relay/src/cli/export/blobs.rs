@@ -37,8 +37,12 @@ pub(super) fn write_blobs(view: &View<'_>, channel: &str, folder: &Path) -> Resu
 
 /// Writes a file part by part; false, and no file, if it is not what it is called.
 fn write_blob(view: &View<'_>, hash: BlobHash, path: &Path) -> Result<bool, Failure> {
-    if view.blob(&hash.0)?.is_none() {
-        return Ok(false);
+    match view.blob(&hash.0) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(false),
+        // The others are exported all the same.
+        Err(error) if error.is_damage() => return Ok(false),
+        Err(error) => return Err(error.into()),
     }
     let failed = |source| cannot_write(path, source);
     let (mut file, mut digest) = (File::create(path).map_err(failed)?, Sha256::new());

@@ -36,23 +36,30 @@ impl Engine {
         // No checkpoint is made until it is purged.
         let _alone = self.inner.files.try_write().map_err(|_| EraseError::Busy)?;
         let figures = self.figures();
-        let (needed, free) = (figures.blob_bytes, figures.free_bytes);
-        if needed > free {
+        let needed = figures.blob_bytes;
+        if let Some(free) = figures.free_bytes
+            && needed > free
+        {
             return Err(EraseError::NoRoom { needed, free });
         }
         let mut outcome = ErasedBlobs::default();
+        let mut failed = None;
         for blob in blobs {
-            match self.erase_blob(*blob)? {
-                Some(bytes) => {
+            match self.erase_blob(*blob) {
+                Ok(Some(bytes)) => {
                     outcome.erased += 1;
                     outcome.bytes += bytes;
                 }
-                None => outcome.missing.push(*blob),
+                Ok(None) => outcome.missing.push(*blob),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
         // Also of those that are missing: they may have been erased before, and not purged.
         self.purge(vec![(Family::Blobs, keys::everything())])?;
-        Ok(outcome)
+        failed.map_or(Ok(outcome), Err)
     }
 
     fn erase_blob(&self, blob: BlobHash) -> Result<Option<u64>, EraseError> {

@@ -67,7 +67,7 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct StoreStatus {
     files_bytes: u64,
-    free_bytes: u64,
+    free_bytes: Option<u64>,
     memtable_bytes: u64,
     cache_bytes: u64,
     pending_compaction_bytes: u64,

@@ -164,8 +164,8 @@ pub struct Figures {
     pub blob_bytes: u64,
     /// Everything in the folder.
     pub files_bytes: u64,
-    /// What the folder's disk has left; 0 also where it cannot tell.
-    pub free_bytes: u64,
+    /// What the folder's disk has left, where it can tell.
+    pub free_bytes: Option<u64>,
     /// For how long writes were held back, since the start.
     pub stall_us: u64,
 }

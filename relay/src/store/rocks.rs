@@ -272,7 +272,7 @@ impl Kv for RocksKv {
             stall_us: self.options.get_ticker_count(Ticker::StallMicros),
             ..Figures::default()
         };
-        figures.free_bytes = free_bytes(self.db.path()).unwrap_or(0);
+        figures.free_bytes = free_bytes(self.db.path());
         // A folder that cannot be listed has no figures.
         for entry in std::fs::read_dir(self.db.path()).into_iter().flatten().flatten() {
             let bytes = entry.metadata().map_or(0, |metadata| metadata.len());

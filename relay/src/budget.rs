@@ -26,9 +26,17 @@ pub(crate) struct Budget {
     held: AtomicUsize,
     /// How many wait for room.
     waiting: AtomicUsize,
+    /// Who waits with a small answer must not wait for a large one, which has less room.
+    small: Queue,
+    large: Queue,
+}
+
+/// Answers that wait for room.
+#[derive(Debug, Default)]
+struct Queue {
     /// Something was given back while someone waited.
     freed: Notify,
-    /// Only the first in the queue watches for room.
+    /// Only the first watches for room.
     turn: Mutex<()>,
 }
 
@@ -36,7 +44,7 @@ impl Budget {
     /// Nothing is held.
     pub(crate) fn new(bytes_max: usize) -> Self {
         let (held, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { bytes_max, held, waiting, freed: Notify::new(), turn: Mutex::default() }
+        Self { bytes_max, held, waiting, small: Queue::default(), large: Queue::default() }
     }
 
     /// Bytes that are held.
@@ -59,7 +67,8 @@ impl Budget {
         // In one order with what a waiter does: it sees these bytes, or is seen here.
         self.held.fetch_sub(bytes, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.freed.notify_one();
+            self.small.freed.notify_one();
+            self.large.freed.notify_one();
         }
     }
 
@@ -67,8 +76,8 @@ impl Budget {
     /// take megabytes slowly must not keep others from a page of messages. One that is larger than
     /// all of it is given alone.
     pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        let is_small = bytes <= ANSWER_SMALL_BYTES;
-        let max = if is_small { self.bytes_max } else { self.bytes_max - self.bytes_max / 4 };
+        let max =
+            if is_small(bytes) { self.bytes_max } else { self.bytes_max - self.bytes_max / 4 };
         let with = |held: usize| {
             let sum = held.saturating_add(bytes);
             (held == 0 || sum <= max).then_some(sum)
@@ -87,13 +96,14 @@ impl Budget {
         until: Instant,
     ) -> Result<Held, Refused> {
         let waits = Waits::begin(&self.waiting);
+        let queue = if is_small(bytes) { &self.small } else { &self.large };
         let room = async {
-            let _turn = self.turn.lock().await;
+            let _turn = queue.turn.lock().await;
             loop {
                 if let Some(held) = self.hold(bytes) {
                     return held;
                 }
-                self.freed.notified().await;
+                queue.freed.notified().await;
             }
         };
         let held = timeout_at(until, room).await;
@@ -114,6 +124,10 @@ impl Budget {
             None => self.hold_until(bytes, Instant::now() + ANSWER_WAIT).await,
         }
     }
+}
+
+const fn is_small(bytes: usize) -> bool {
+    bytes <= ANSWER_SMALL_BYTES
 }
 
 /// Counts one that waits, until it is dropped.
@@ -218,6 +232,22 @@ mod tests {
         drop(second.await.unwrap());
         drop(first);
         assert_eq!((budget.held(), budget.waiting.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_small_answer_does_not_wait_for_room_for_a_large_one() {
+        let budget = budget(LARGE * 4);
+        let large: Vec<_> = std::iter::from_fn(|| budget.hold(LARGE)).collect();
+        let mut small: Vec<_> = std::iter::from_fn(|| budget.hold(ANSWER_SMALL_BYTES)).collect();
+        let until = Instant::now() + std::time::Duration::from_secs(3_600);
+        let mut first = pin!(budget.hold_until(LARGE, until));
+        let mut second = pin!(budget.hold_until(ANSWER_SMALL_BYTES, until));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        small.pop();
+        assert!(poll!(&mut first).is_pending(), "the last quarter is not for it");
+        assert!(poll!(&mut second).is_ready(), "there is room for it");
+        drop((large, small));
+        assert!(first.await.is_ok());
     }
 
     #[tokio::test]

@@ -54,6 +54,19 @@ impl Reads {
         read: impl Fn(&View<'_>) -> Result<T, Unread> + Send + Sync + 'static,
         bytes_of: fn(&T) -> usize,
     ) -> Result<(T, Held), Refused> {
+        self.answer_telling(read, bytes_of, |_| {}).await
+    }
+
+    /// The same, where `waits` is told when the wait for room begins and when it is over.
+    ///
+    /// # Errors
+    /// As of [`Reads::answer`].
+    pub(crate) async fn answer_telling<T: Send + 'static>(
+        &self,
+        read: impl Fn(&View<'_>) -> Result<T, Unread> + Send + Sync + 'static,
+        bytes_of: fn(&T) -> usize,
+        waits: impl Fn(bool) + Send,
+    ) -> Result<(T, Held), Refused> {
         let (read, until) = (Arc::new(read), Instant::now() + ANSWER_WAIT);
         let mut room: Option<Held> = None;
         loop {
@@ -67,7 +80,12 @@ impl Reads {
             });
             match found.await? {
                 Ok(answer) => return Ok(answer),
-                Err(bytes) => room = Some(self.budget.hold_until(bytes, until).await?),
+                Err(bytes) => {
+                    waits(true);
+                    let held = self.budget.hold_until(bytes, until).await;
+                    waits(false);
+                    room = Some(held?);
+                }
             }
         }
     }
@@ -127,5 +145,32 @@ impl std::fmt::Display for Causes<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refused::Code;
+    use crate::store::Store;
+    use std::sync::Mutex;
+
+    #[tokio::test]
+    async fn whoever_asks_is_told_when_the_answer_waits_for_room() {
+        let budget = Arc::new(Budget::new(1_000));
+        let reader = Reader::new(Store::in_memory().unwrap(), Arc::default());
+        let reads = Reads::new(reader, budget.clone());
+        let told = Mutex::new(Vec::new());
+        let ask = || {
+            let waits = |waits| told.lock().unwrap().push(waits);
+            reads.answer_telling(|_| Ok(600), |bytes| *bytes, waits)
+        };
+        let (_, held) = ask().await.unwrap();
+        assert!(told.lock().unwrap().is_empty());
+        assert_eq!(ask().await.unwrap_err().code, Code::Retry);
+        assert_eq!(*told.lock().unwrap(), [true, false]);
+        drop(held);
+        drop(ask().await.unwrap());
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -44,9 +44,9 @@ pub(crate) struct Subscription {
     gate: Mutex<Gate>,
     /// The last seq of what the hub has come to.
     delivered: watch::Sender<u64>,
-    /// It waits for the hub, which then must not wait for it.
-    catches_up: AtomicBool,
-    /// The gate holds nothing back any more; for the hub's thread.
+    /// It waits for the hub, or for what other clients do not take: the hub must not wait for it then.
+    is_unpaced: AtomicBool,
+    /// The gate holds nothing back any more, or is not waited for; for the hub's thread.
     released: Condvar,
 }
 
@@ -76,8 +76,8 @@ impl Subscription {
     pub(super) fn new(id: u64, channel: Arc<str>, form: Form, outbox: Arc<Outbox>) -> Self {
         let gate = Mutex::new(Gate::held(None));
         let (delivered, released) = (watch::Sender::new(0), Condvar::new());
-        let catches_up = AtomicBool::new(false);
-        Self { id, channel, form, outbox, gate, delivered, catches_up, released }
+        let is_unpaced = AtomicBool::new(false);
+        Self { id, channel, form, outbox, gate, delivered, is_unpaced, released }
     }
 
     /// Its number in the hub.
@@ -103,6 +103,15 @@ impl Subscription {
         }
     }
 
+    /// Notes whether it waits for something else than a snapshot that is being read: what comes
+    /// meanwhile is held back within the bound, and the hub goes on.
+    pub(crate) fn set_unpaced(&self, is_unpaced: bool) {
+        self.is_unpaced.store(is_unpaced, Ordering::Relaxed);
+        if is_unpaced {
+            self.released.notify_all();
+        }
+    }
+
     /// Waits, if it asks again, until the hub has come to `head`: what it was promised and the
     /// snapshot has is on its way, and would be dropped after the answer. If the hub does not get
     /// there the socket ends, and resumes elsewhere: nothing is opened any more.
@@ -116,11 +125,10 @@ impl Subscription {
             Gate::Held { live_after: Some(after), .. } if *after < head
         );
         if is_promised {
-            self.catches_up.store(true, Ordering::Relaxed);
-            self.released.notify_all();
+            self.set_unpaced(true);
             let mut delivered = self.delivered.subscribe();
             let is_there = timeout(time, delivered.wait_for(|seq| *seq >= head)).await;
-            self.catches_up.store(false, Ordering::Relaxed);
+            self.set_unpaced(false);
             if !matches!(is_there, Ok(Ok(_))) {
                 self.close();
                 self.outbox.end_at_once(Close::Slow);
@@ -176,7 +184,8 @@ impl Subscription {
 
     /// Takes the frames of one event, in seq order.
     pub(super) fn deliver(&self, seq: u64, frames: &[Message]) {
-        match &mut *self.lock() {
+        let gate = &mut *self.lock();
+        match gate {
             Gate::Open { after } if seq > *after => {
                 for frame in frames {
                     self.outbox.push_live(frame);
@@ -185,6 +194,8 @@ impl Subscription {
             Gate::Held { frames: held, bytes, .. } => {
                 *bytes += frames.iter().map(Message::len).sum::<usize>();
                 if *bytes > HELD_BYTES_MAX && !held.is_empty() {
+                    // Nothing comes of the answer any more, so nobody is to wait for it.
+                    *gate = Gate::Closed;
                     self.outbox.end_at_once(Close::Slow);
                 } else {
                     held.extend(frames.iter().map(|frame| (seq, frame.clone())));
@@ -212,7 +223,7 @@ impl Subscription {
     pub(super) fn wait_while_crowded(&self, deadline: Instant) {
         let mut gate = self.lock();
         while matches!(&*gate, Gate::Held { bytes, .. } if *bytes > HELD_BYTES_MAX / 2)
-            && !self.catches_up.load(Ordering::Relaxed)
+            && !self.is_unpaced.load(Ordering::Relaxed)
         {
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
@@ -332,6 +343,20 @@ mod tests {
         subscription.close();
         subscription.deliver(1, &event(1));
         assert!(written(&outbox).is_empty());
+    }
+
+    #[test]
+    fn the_hub_waits_for_a_snapshot_only_while_it_is_read() {
+        // Without a deadline in reach this would hang if it waited.
+        let deadline = Instant::now() + Duration::from_secs(3_600);
+        let (subscription, _) = subscriber();
+        let large = [Message::text("x".repeat(600_000))];
+        subscription.deliver(1, &large);
+        subscription.set_unpaced(true);
+        subscription.wait_while_crowded(deadline);
+        subscription.set_unpaced(false);
+        subscription.deliver(2, &large);
+        subscription.wait_while_crowded(deadline);
     }
 
     #[test]

@@ -150,16 +150,18 @@ impl JsonProtocol {
             }
         }
         let query = Query { at: At::Latest, before: last, after: 0 };
-        let answer = read_history(&self.app, channel.to_owned(), query, reference).await;
         let Some(subscribed) = self.subscribed.get(channel) else { return Ok(()) };
+        let subscription = subscribed.subscription();
+        let waits = |waits| subscription.set_unpaced(waits);
+        let answer = read_history(&self.app, channel.to_owned(), query, reference, waits).await;
         match answer {
             Ok(((seq, answer), _held)) => {
-                subscribed.subscription().caught_up(seq).await;
-                subscribed.subscription().open(seq, vec![answer]);
+                subscription.caught_up(seq).await;
+                subscription.open(seq, vec![answer]);
                 Ok(())
             }
             Err(refused) => {
-                if !subscribed.subscription().go_on() {
+                if !subscription.go_on() {
                     self.subscribed.remove(channel);
                 }
                 Err(refused)
@@ -175,7 +177,7 @@ impl JsonProtocol {
     ) -> Result<(), Refused> {
         self.app.access.check_read(&self.user, &channel)?;
         let ((_, answer), held) =
-            read_history(&self.app, channel, query, reference.as_deref()).await?;
+            read_history(&self.app, channel, query, reference.as_deref(), |_| {}).await?;
         self.outbox.push_answer(answer);
         // The outbox counts it from here.
         drop(held);
@@ -326,6 +328,7 @@ async fn read_history(
     channel: String,
     query: Query,
     reference: Option<&str>,
+    waits: impl Fn(bool) + Send,
 ) -> Result<((u64, Message), Held), Refused> {
     let reference = reference.map(str::to_owned);
     let read = move |view: &View<'_>| {
@@ -333,5 +336,5 @@ async fn read_history(
         let text = event::history(&channel, &history, reference.as_deref());
         Ok((history.seq, Message::text(text)))
     };
-    app.reads.answer(read, |(_, answer)| answer.len()).await
+    app.reads.answer_telling(read, |(_, answer)| answer.len(), waits).await
 }

@@ -280,21 +280,23 @@ impl SyncProtocol {
         };
         let parts = self.parts.clone();
         let read = move |view: &View<'_>| open::answer(view, &question, &parts);
-        let answer = self.app.reads.answer(read, |answer| bytes_of(&answer.frames)).await;
         let Some(subscribed) = self.open.get(&channel) else { return Ok(()) };
-        match answer {
+        let subscription = subscribed.subscription();
+        let waits = |waits| subscription.set_unpaced(waits);
+        let bytes = |answer: &open::Answer| bytes_of(&answer.frames);
+        match self.app.reads.answer_telling(read, bytes, waits).await {
             Ok((answer, held)) => {
                 if cursor.is_some() {
                     metrics::recovered(answer.resumed);
                 }
-                subscribed.subscription().caught_up(answer.head_seq).await;
-                subscribed.subscription().open(answer.head_seq, answer.frames);
+                subscription.caught_up(answer.head_seq).await;
+                subscription.open(answer.head_seq, answer.frames);
                 // The outbox counts it from here.
                 drop(held);
                 self.windows(0, &channel, answer.more).await
             }
             Err(refused) => {
-                if !subscribed.subscription().go_on() {
+                if !subscription.go_on() {
                     self.open.remove(&channel);
                 }
                 Err(refused)

@@ -65,7 +65,7 @@ demo: relay web ## a million messages and live chat at one address; CHAT=file.js
 test: setup ## everything that CI checks
 	@BACKSCROLL_BIN=$(BIN) BACKSCROLL_SETUP_DONE=1 tests/tools/test.sh
 
-test-long: setup ## property tests with 20 times the cases, tests on a million messages
+test-long: setup ## property tests with 20 times the cases, tests on a million messages; hours
 	@$(part) build cargo build --release --locked --workspace --all-targets
 	@$(part) "long tests" env PROPTEST_CASES=5120 RUNS=3000 BACKSCROLL_LONG=1 BACKSCROLL_BIN=$(BIN) \
 	  cargo test --release --locked --workspace

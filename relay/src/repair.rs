@@ -13,7 +13,7 @@ use crate::check::attachments::Attachments;
 use crate::reader::ReadError;
 use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Batch, Direction, Durability, Family, Snapshot};
-use crate::store::rows::{BlobUsageRow, HeadRow, LogRow, Row};
+use crate::store::rows::{BlobUsageRow, DirectoryRow, HeadRow, LogRow, Row};
 use crate::store::{Store, StoreError};
 use backscroll_core::change::ChangeView;
 use backscroll_core::read_state::ReadState;
@@ -146,6 +146,8 @@ fn repair_channel(
     out.sync()?;
     derived.count(&mut out, number, log)?;
     delete_bad_read_states(&mut out, number, log.seq)?;
+    out.sync()?;
+    restore_generations(&mut out, number)?;
     out.delete(Family::Meta, keys::META_REPAIRING.to_vec())?;
     out.finish()
 }
@@ -220,6 +222,36 @@ fn read_change(row: &[u8]) -> Result<LogRow, &'static str> {
     let view = catch_unwind(AssertUnwindSafe(read)).ok().flatten().ok_or("does not read back")?;
     let is_its = view.hash == row.hash && view.ops_len == row.ops;
     if is_its { Ok(row) } else { Err("is not the one its row names") }
+}
+
+/// Gives windows that were dropped a generation to begin again with: one that is damaged was below all
+/// that the channel will have had by then.
+fn restore_generations(out: &mut Out<'_>, number: ChannelId) -> Result<(), RepairError> {
+    let snapshot = out.store.snapshot();
+    let (mut known, mut bad, mut greatest) = (BTreeMap::new(), Vec::new(), 0);
+    let range = keys::channel(number);
+    snapshot.scan(Family::Directory, bounds(&range), Direction::Forward, &mut |key, row| {
+        if let (Some(window), Ok(row)) = (keys::window_of(key), DirectoryRow::decode(row)) {
+            greatest = row.entry.generation.max(greatest);
+            known.insert(window, row.entry.generation);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let range = keys::dropped_of(number);
+    snapshot.scan(Family::Meta, bounds(&range), Direction::Forward, &mut |key, row| {
+        let now = keys::dropped_window(key).and_then(|window| known.get(&window).copied());
+        match (<[u8; 4]>::try_from(row).map(u32::from_be_bytes), now) {
+            (Ok(least), None) => greatest = least.max(greatest),
+            (Ok(least), Some(now)) if least <= now => {}
+            (_, now) => bad.push((key.to_vec(), now)),
+        }
+        ControlFlow::Continue(())
+    })?;
+    for (key, now) in bad {
+        let least = now.unwrap_or(greatest.saturating_add(1));
+        out.put(Family::Meta, key, least.to_be_bytes().to_vec())?;
+    }
+    Ok(())
 }
 
 fn delete_bad_read_states(

@@ -77,6 +77,7 @@ impl Channel<'_> {
         let directory: BTreeMap<_, _> = self.view.window_rows(&self.name)?.into_iter().collect();
         self.complete_rewritten(&mut told, &directory);
         self.verify_directory(&told, &directory)?;
+        self.verify_dropped(&directory)?;
         Ok(told)
     }
 
@@ -250,7 +251,6 @@ impl Channel<'_> {
             match told.windows.get(window) {
                 Some(expected) => {
                     self.expect(&format!("window {window}"), &stored.entry, &expected.entry);
-                    self.verify_generation(*window, stored.entry.generation)?;
                 }
                 None => self.problem(format!("window {window} has no changes")),
             }
@@ -268,19 +268,30 @@ impl Channel<'_> {
         Ok(())
     }
 
-    /// A window that was dropped has begun again above what it was.
-    fn verify_generation(&mut self, window: Window, generation: u32) -> Result<(), ReadError> {
-        let Some(row) = self.rows.get(Family::Meta, &keys::dropped(self.number, window))? else {
-            return Ok(());
-        };
-        match <[u8; 4]>::try_from(row).map(u32::from_be_bytes) {
-            Ok(least) if least <= generation => {}
-            Ok(least) => {
-                let what = format!("window {window} has generation {generation}, below {least}");
-                self.problem(what);
-            }
-            Err(_) => self.problem(format!("what window {window} was is damaged")),
-        }
+    /// A window that was dropped begins again above what it was, or has.
+    fn verify_dropped(
+        &mut self,
+        directory: &BTreeMap<Window, DirectoryRow>,
+    ) -> Result<(), ReadError> {
+        let mut problems = Vec::new();
+        let range = keys::dropped_of(self.number);
+        self.rows.scan(Family::Meta, bounds(&range), Direction::Forward, &mut |key, row| {
+            let window = keys::dropped_window(key);
+            let least = <[u8; 4]>::try_from(row).map(u32::from_be_bytes);
+            problems.extend(match (window, least) {
+                (Some(window), Ok(least)) => {
+                    let now = directory.get(&window).map(|row| row.entry.generation);
+                    now.filter(|now| *now < least)
+                        .map(|now| format!("window {window} has generation {now}, below {least}"))
+                }
+                (Some(window), Err(_)) => {
+                    Some(format!("the generation of the dropped window {window} is damaged"))
+                }
+                (None, _) => Some("a generation is of no window".to_owned()),
+            });
+            ControlFlow::Continue(())
+        })?;
+        problems.into_iter().for_each(|problem| self.problem(problem));
         Ok(())
     }
 

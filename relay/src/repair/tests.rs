@@ -3,12 +3,14 @@
 use super::*;
 use crate::bulk::Import;
 use crate::check::verify;
+use crate::commit::retain::DropWindows;
 use crate::commit::writer::{Command, Writer};
 use crate::commit::{Identity, Push};
+use crate::reader::Reader;
 use crate::store::kv::Kv;
 use crate::store::memory::MemoryKv;
 use backscroll_core::annotation::{AnnotationKey, AnnotationValue, Edit};
-use backscroll_core::change::{ActorId16, DocKind, MessageAuthor};
+use backscroll_core::change::{ActorId16, ChangeHash, DocKind, MessageAuthor};
 use backscroll_core::message::{Content, MessageId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,6 +136,32 @@ fn repaired_documents(store: &Store) {
     assert_ne!(verify(store, |_| {}).unwrap(), []);
     repair(store, |_| {}).unwrap();
     assert_eq!(verify(store, |_| {}).unwrap(), []);
+}
+
+#[test]
+fn the_generation_of_a_dropped_window_is_found_damaged_and_set_above_all_others() {
+    let store = store();
+    let reader = Reader::new(store.clone(), Arc::default());
+    let directory = reader.view().directory("c").unwrap();
+    let (window, entry) = directory.iter().next().unwrap();
+    let known = vec![(window, entry.latest_seq())];
+    let (reply, mut answer) = oneshot::channel();
+    let hash = ChangeHash([9; 32]);
+    let windows = Box::new(DropWindows { channel: "c".to_owned(), windows: known, hash });
+    Writer::new(store.clone()).unwrap().commit(vec![Command::Drop { windows, reply }]).unwrap();
+    assert_eq!(answer.try_recv().unwrap().unwrap().windows, 1);
+    assert_eq!(verify(&store, |_| {}).unwrap(), []);
+    let (number, _) = crate::check::channels(&*store.snapshot()).unwrap().pop_first().unwrap();
+    let key = keys::dropped(number, window);
+    let generation = || store.snapshot().get(Family::Meta, &key).unwrap();
+    assert_eq!(generation(), Some(1_u32.to_be_bytes().to_vec()));
+    let mut batch = Batch::new();
+    batch.put(Family::Meta, key.clone(), vec![1; 3]);
+    store.kv().write(batch, Durability::Sync).unwrap();
+    assert_eq!(verify(&store, |_| {}).unwrap().len(), 1, "the window is not there, the damage is");
+    repair(&store, |_| {}).unwrap();
+    assert_eq!(generation(), Some(1_u32.to_be_bytes().to_vec()));
+    assert_eq!(verify(&store, |_| {}).unwrap(), []);
 }
 
 #[test]

@@ -82,6 +82,18 @@ pub fn dropped(channel: ChannelId, window: Window) -> Vec<u8> {
     joined(&[DROPPED_PREFIX, &window_key(channel, window)])
 }
 
+/// The generations of a channel's windows that were dropped.
+#[must_use]
+pub fn dropped_of(channel: ChannelId) -> KeyRange {
+    prefixed(joined(&[DROPPED_PREFIX, &channel.to_be_bytes()]))
+}
+
+/// The window in the key of such a generation.
+#[must_use]
+pub fn dropped_window(key: &[u8]) -> Option<Window> {
+    window_of(key.strip_prefix(DROPPED_PREFIX)?)
+}
+
 /// Every key there can be.
 #[must_use]
 pub fn everything() -> KeyRange {

@@ -11,6 +11,10 @@ use serde_json::json;
 /// What the relay may take for the one that is stuck, with what everybody else needs.
 const GROWTH_BYTES_MAX: u64 = 96 << 20;
 
+/// `limits.answers_mib`: of a thousand on one machine some do not keep up, come back and are answered
+/// with megabytes each.
+const ANSWERS_BYTES_MAX: u64 = 256 << 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r8_one_stuck_reader_costs_nobody_else_anything() {
     let relay = Relay::start();
@@ -28,7 +32,11 @@ async fn r8_one_stuck_reader_costs_nobody_else_anything() {
     let verdict = history.judge(&stored);
     assert!(verdict.is_clean(), "{verdict}");
     println!("a stuck reader among {subscribers}: {verdict}; grown by {} MiB", grown >> 20);
-    assert!(grown < GROWTH_BYTES_MAX + subscribers * (64 << 10), "grown by {grown} bytes");
+    let answers = if long() { ANSWERS_BYTES_MAX } else { 0 };
+    assert!(
+        grown < GROWTH_BYTES_MAX + answers + subscribers * (64 << 10),
+        "grown by {grown} bytes"
+    );
     // It reads at last: a part of what came, in order and without a gap, then the close.
     let mut next = 1;
     let end = within("the close", async {

@@ -1,5 +1,8 @@
 //! The message index: the row a JSON client gets, and its JSON form (design 8.2).
 
+use crate::store::StoreError;
+use crate::store::kv::Family;
+use crate::store::rows::IndexRow;
 use backscroll_core::annotation::Annotations;
 use backscroll_core::message::{Attachment, Content, Data, MessageId};
 use serde::ser::SerializeMap;
@@ -20,6 +23,15 @@ pub struct MessageRow {
     pub annotations: Annotations,
 }
 
+/// The content of a stored message.
+///
+/// # Errors
+/// It does not read back.
+pub(crate) fn content_of(row: &IndexRow) -> Result<Content, StoreError> {
+    Content::from_body(&row.body)
+        .map_err(|_| StoreError::damaged(Family::Index, "a message body does not read back"))
+}
+
 /// Whether nothing of a message is left but its sender and its tombstone: what erasing it leaves.
 #[must_use]
 pub(crate) fn is_erased(content: &Content, annotations: &Annotations) -> bool {
@@ -30,6 +42,16 @@ pub(crate) fn is_erased(content: &Content, annotations: &Annotations) -> bool {
 }
 
 impl MessageRow {
+    /// The row of a stored message.
+    ///
+    /// # Errors
+    /// Its content does not read back.
+    pub(crate) fn of(id: MessageId, row: IndexRow) -> Result<Self, StoreError> {
+        let content = content_of(&row)?;
+        let IndexRow { seq, late, annotations, .. } = row;
+        Ok(Self { id, seq, late, content, annotations })
+    }
+
     /// About how many bytes of memory it takes, with everything that was said of it.
     ///
     /// # Complexity

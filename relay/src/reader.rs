@@ -21,7 +21,7 @@ use crate::store::keys::{self, ChannelId, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{HeadRow, IndexRow, LogRow, Row};
 use crate::store::{Store, StoreError};
-use backscroll_core::message::{Content, MessageId};
+use backscroll_core::message::MessageId;
 use backscroll_core::read_state::ReadState;
 use backscroll_core::viewport::QueryError;
 use backscroll_core::window::Window;
@@ -134,13 +134,6 @@ fn scan_rows<R: Row>(
     damage.map_or(Ok(()), Err)
 }
 
-fn message_row(id: MessageId, row: IndexRow) -> Result<MessageRow, StoreError> {
-    let content = Content::from_body(&row.body)
-        .map_err(|_| StoreError::damaged(Family::Index, "a message body does not read back"))?;
-    let IndexRow { seq, late, annotations, .. } = row;
-    Ok(MessageRow { id, seq, late, content, annotations })
-}
-
 impl View<'_> {
     /// One row.
     pub(crate) fn row<R: Row>(&self, family: Family, key: &[u8]) -> Result<Option<R>, StoreError> {
@@ -158,17 +151,6 @@ impl View<'_> {
             .row(Family::Meta, &keys::head(number))?
             .ok_or(StoreError::damaged(Family::Meta, "a channel has no head"))?;
         Ok(Some((number, head)))
-    }
-
-    /// All channels, by name.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    ///
-    /// # Complexity
-    /// O(channels).
-    pub fn channels(&self) -> Result<Vec<ChannelSummary>, ReadError> {
-        self.channels_after(None, usize::MAX, |_| true)
     }
 
     /// At most `limit` of the channels that are `wanted` and whose names come after `after`, by
@@ -282,7 +264,7 @@ impl View<'_> {
     pub fn message(&self, channel: &str, id: MessageId) -> Result<Option<MessageRow>, ReadError> {
         let Some((number, _)) = self.find(channel)? else { return Ok(None) };
         let row = self.row(Family::Index, &keys::message(number, id))?;
-        Ok(row.map(|row| message_row(id, row)).transpose()?)
+        Ok(row.map(|row| MessageRow::of(id, row)).transpose()?)
     }
 
     /// Stored changes whose first seq is above `after_seq`, in order, at most `limit`.

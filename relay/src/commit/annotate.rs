@@ -7,9 +7,10 @@
 //! the rows, so one that was refused or never written leaves no gap.
 
 use super::channel::Channel;
-use super::check::{Author, Stop, Target, chain, content_of, message};
+use super::check::{Author, Stop, Target, chain, message};
 use super::command::{AnnotateRequest, Code, Note, Refusal, Sent};
 use super::writer::Work;
+use crate::index::content_of;
 use crate::limits::{STANDING_ACTORS_MAX, STANDING_OPS_MAX, STANDING_SEEK_MAX};
 use crate::store::StoreError;
 use crate::store::keys;

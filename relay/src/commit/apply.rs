@@ -1,9 +1,9 @@
 //! Puts the rows of a checked change: log, directory, index, annotations, ranks, head.
 
 use super::channel::Channel;
-use super::check::{Target, content_of};
+use super::check::Target;
 use super::event::{Committed, CommittedChange, Published};
-use crate::index::MessageRow;
+use crate::index::{MessageRow, content_of};
 use crate::store::StoreError;
 use crate::store::keys;
 use crate::store::kv::{Direction, Family, Snapshot};

@@ -6,7 +6,7 @@
 use super::channel::Channel;
 use super::command::{Code, Refusal, Rights};
 use super::quota::Quota;
-use crate::index::is_erased;
+use crate::index::{content_of, is_erased};
 use crate::limits::REACTIONS_BYTES_MAX;
 use crate::store::StoreError;
 use crate::store::keys;
@@ -109,9 +109,7 @@ pub(super) fn check(
     // Before the history: what an older generation depends on is erased.
     let entry = channel.window(rows, target.window)?.map(|row| row.entry);
     let current = channel.generation(rows, target.window)?;
-    // Who begins a window anew cannot know what generation it has: the change that is stored tells.
-    let is_begun = entry.is_none() && target.generation < current;
-    if target.generation != current && !is_begun {
+    if target.generation != current {
         let text = format!("the window's generation is {current}, not {}", target.generation);
         return refuse(Code::StaleGeneration, text);
     }
@@ -263,12 +261,6 @@ pub(crate) fn message(
 ) -> Result<Option<IndexRow>, StoreError> {
     let row = rows.get(Family::Index, &keys::message(channel.number, id))?;
     row.map(|row| IndexRow::decode(&row)).transpose()
-}
-
-/// The content of a stored message.
-pub(crate) fn content_of(row: &IndexRow) -> Result<Content, StoreError> {
-    Content::from_body(&row.body)
-        .map_err(|_| StoreError::damaged(Family::Index, "a message body does not read back"))
 }
 
 /// Whether a stored message is the one with this content; an erased one is that of its sender.

@@ -13,12 +13,12 @@
 
 use super::apply::apply;
 use super::channel::Channel;
-use super::check::{Stop, Target, content_of, message};
+use super::check::{Stop, Target, message};
 use super::command::{Code, Refusal};
 use super::event::{Committed, CommittedEntry};
 use super::writer::Work;
 use crate::bulk::{annotation_lists, message_runs};
-use crate::index::is_erased;
+use crate::index::{content_of, is_erased};
 use crate::store::StoreError;
 use crate::store::keys::{self, KeyRange, bounds};
 use crate::store::kv::{Direction, Family, Snapshot};

@@ -19,7 +19,7 @@ use crate::store::kv::{Direction, Family, Snapshot};
 use crate::store::rows::{DirectoryRow, IndexRow, LogRow, MemberRow, Row};
 use backscroll_core::change::{ChangeHash, DocKind};
 use backscroll_core::directory::Directory;
-use backscroll_core::message::{Content, MessageId};
+use backscroll_core::message::MessageId;
 use backscroll_core::window::Window;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -128,11 +128,8 @@ fn newest_rows(rows: &dyn Snapshot, channel: &Channel) -> Result<Vec<MessageRow>
     let (mut found, mut bytes) = (Vec::new(), 0);
     rows.scan(Family::Index, bounds(&range), Direction::Reverse, &mut |key, row| {
         bytes += row.len();
-        let row = keys::message_of(key).and_then(|id| {
-            let IndexRow { seq, late, annotations, body, .. } = IndexRow::decode(row).ok()?;
-            let content = Content::from_body(&body).ok()?;
-            Some(MessageRow { id, seq, late, content, annotations })
-        });
+        let row = keys::message_of(key)
+            .and_then(|id| MessageRow::of(id, IndexRow::decode(row).ok()?).ok());
         let Some(row) = row.filter(|_| bytes <= RETOLD_BYTES || found.is_empty()) else {
             return ControlFlow::Break(());
         };

@@ -2,11 +2,11 @@
 //! relay, then checked and put like any change.
 
 use super::channel::Channel;
-use super::check::{Author, Stop, Target, chain, check_future, content_of, message};
+use super::check::{Author, Stop, Target, chain, check_future, message};
 use super::command::{Code, Refusal, Sent};
 use super::damage;
 use super::writer::{Answer, ReadySend, Reply, Work};
-use crate::index::is_erased;
+use crate::index::{content_of, is_erased};
 use crate::limits::{GROUP_BYTES_MAX, GROUP_MESSAGES_MAX, IDEMPOTENCY_MS};
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId};

@@ -321,28 +321,34 @@ impl<'a> Work<'a> {
         push: &Push,
         now_ms: u64,
     ) -> Result<PushOutcome, StoreError> {
-        let Push { from, window, generation, doc, chunks, .. } = push;
-        let mut target = Target { window: *window, generation: *generation, doc: *doc };
-        let author = Author { user: &from.user, rights: from.rights };
+        let target = self.target(channel, push).map_err(Stop::from);
+        let target = match damage::answer_to(&channel.name, target)? {
+            Ok(target) => target,
+            Err(refusal) => return Ok(PushOutcome::refused(refusal)),
+        };
+        let author = Author { user: &push.from.user, rights: push.from.rights };
         let mut outcome = PushOutcome::default();
-        for (chunk_index, chunk) in (0..).zip(chunks) {
-            let begins = matches!(channel.window(&self.txn, *window), Ok(None));
-            match self.store(channel, target, author, chunk, now_ms) {
-                Ok(seq) => {
-                    outcome.stored.push(seq);
-                    // What follows in a window that this push begins is for what it begins.
-                    if begins && let Ok(generation) = channel.generation(&self.txn, *window) {
-                        target.generation = generation;
-                    }
-                }
-                Err(stop) => {
-                    let refusal = damage::answer_to(&channel.name, Err::<(), _>(stop))?.err();
-                    outcome.refused = refusal.map(|refusal| PushRefusal { chunk_index, refusal });
+        for (chunk_index, chunk) in (0..).zip(&push.chunks) {
+            let stored = self.store(channel, target, author, chunk, now_ms);
+            match damage::answer_to(&channel.name, stored)? {
+                Ok(seq) => outcome.stored.push(seq),
+                Err(refusal) => {
+                    outcome.refused = Some(PushRefusal { chunk_index, refusal });
                     break;
                 }
             }
         }
         Ok(outcome)
+    }
+
+    /// Where a push goes. Who begins a window anew cannot know what generation it has: the changes
+    /// that are stored tell.
+    fn target(&self, channel: &mut Channel, push: &Push) -> Result<Target, StoreError> {
+        let Push { window, doc, mut generation, .. } = *push;
+        if channel.window(&self.txn, window)?.is_none() {
+            generation = generation.max(channel.generation(&self.txn, window)?);
+        }
+        Ok(Target { window, generation, doc })
     }
 
     /// Does something in a channel wholly or not at all: what the store fails half-way leaves neither
@@ -375,36 +381,22 @@ impl<'a> Work<'a> {
         now_ms: u64,
     ) -> Result<u64, Stop> {
         self.wholly(channel, |work, channel| {
-            work.check_and_put(channel, target, author, chunk, now_ms)
+            let verdict = check(&work.txn, channel, work.quota, target, author, chunk, now_ms)?;
+            let new = match verdict {
+                Verdict::Stored(seq) => return Ok(seq),
+                Verdict::New(new) => new,
+            };
+            let New { view, actor_user } = *new;
+            let is_new_window = channel.window(&work.txn, target.window)?.is_none();
+            let (events, chunk) = (&mut work.done.events, chunk.clone());
+            let seq = apply(&mut work.txn, channel, target, &actor_user, &view, chunk, events)?;
+            if !author.user.is_empty() && matches!(view.body, ChangeBody::Messages(_)) {
+                let windows = u64::from(is_new_window);
+                work.quota.count(author.user, view.ops_len, windows, now_ms);
+            }
+            work.note_tail(channel, target.window, target.doc)?;
+            Ok(seq)
         })
-    }
-
-    fn check_and_put(
-        &mut self,
-        channel: &mut Channel,
-        target: Target,
-        author: Author<'_>,
-        chunk: &bytes::Bytes,
-        now_ms: u64,
-    ) -> Result<u64, Stop> {
-        let verdict = check(&self.txn, channel, self.quota, target, author, chunk, now_ms)?;
-        let new = match verdict {
-            Verdict::Stored(seq) => return Ok(seq),
-            Verdict::New(new) => new,
-        };
-        let New { view, actor_user } = *new;
-        let is_new_window = channel.window(&self.txn, target.window)?.is_none();
-        let generation = channel.generation(&self.txn, target.window)?;
-        let target = Target { generation, ..target };
-        let events = &mut self.done.events;
-        let chunk = chunk.clone();
-        let seq = apply(&mut self.txn, channel, target, &actor_user, &view, chunk, events)?;
-        if !author.user.is_empty() && matches!(view.body, ChangeBody::Messages(_)) {
-            let windows = u64::from(is_new_window);
-            self.quota.count(author.user, view.ops_len, windows, now_ms);
-        }
-        self.note_tail(channel, target.window, target.doc)?;
-        Ok(seq)
     }
 
     /// Notes the document for the compactor if its tail has grown too long.

@@ -1,6 +1,6 @@
 //! Viewports over the message index (design 5.2).
 
-use super::{ReadError, View, message_row, scan_rows};
+use super::{ReadError, View, scan_rows};
 use crate::index::MessageRow;
 use crate::limits::HISTORY_BYTES_MAX;
 use crate::ranks::Ranks;
@@ -304,7 +304,7 @@ impl View<'_> {
         let range = keys::messages(number, from.map_or(0, MessageId::as_u128), None);
         let mut damage = None;
         scan_rows(&*self.rows, &range, Direction::Forward, |key, row: IndexRow| {
-            match id_of(key).and_then(|id| message_row(id, row)) {
+            match id_of(key).and_then(|id| MessageRow::of(id, row)) {
                 Ok(row) => take(row),
                 Err(error) => {
                     damage = Some(error);
@@ -321,7 +321,7 @@ fn id_of(key: &[u8]) -> Result<MessageId, StoreError> {
 }
 
 fn read_row(key: &[u8], value: &[u8]) -> Result<MessageRow, StoreError> {
-    message_row(id_of(key)?, IndexRow::decode(value)?)
+    MessageRow::of(id_of(key)?, IndexRow::decode(value)?)
 }
 
 /// Bytes of a message's JSON form, and the comma behind it.

@@ -1,7 +1,8 @@
 //! The late messages that a user has not had in view (design 5.3), as far as its read state and the
 //! index tell.
 
-use super::{ReadError, View, message_row, scan_rows};
+use super::{ReadError, View, scan_rows};
+use crate::index::MessageRow;
 use crate::limits::UNSEEN_SCAN_MAX;
 use crate::store::StoreError;
 use crate::store::keys::{self, ChannelId};
@@ -218,7 +219,7 @@ impl View<'_> {
             sought.room -= 1;
             let is_sought = row.late && row.seq <= sought.upto_seq;
             let seq = row.seq;
-            let from = match message_row(id, row) {
+            let from = match MessageRow::of(id, row) {
                 Ok(row) => row.content.from,
                 Err(error) => {
                     damage = Some(error);
